@@ -1,0 +1,148 @@
+//! Everything that requests need, wired once. Every field is required: what is there at start is there for good.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::runtime::Handle;
+
+use crate::auth::Authenticator;
+use crate::builder::{self, Builder, Tools};
+use crate::config::Config;
+use crate::domain::DataDir;
+use crate::events::Events;
+use crate::locks::ProjectLocks;
+use crate::metrics::Metrics;
+use crate::preview::{LiveReleases, Urls, headers};
+use crate::queue::{self, Intake, Queue, StatusBoard};
+use crate::release::{Compressor, Retention, remove_leftovers};
+use crate::sandbox::Door;
+use crate::source::Source;
+use crate::state::Store;
+use crate::sync::Syncer;
+
+/// The daemon's handles.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each type says what it is for")]
+pub struct App {
+    pub config: Config,
+    pub data: Arc<DataDir>,
+    pub store: Store,
+    pub source: Arc<Source>,
+    pub door: Arc<Door>,
+    pub tools: Tools,
+    pub events: Arc<Events>,
+    pub metrics: Arc<Metrics>,
+    pub urls: Arc<Urls>,
+    pub live: Arc<LiveReleases>,
+    pub board: Arc<StatusBoard>,
+    pub queue: Arc<Queue>,
+    pub intake: Intake,
+    pub auth: Authenticator,
+    /// The policy that every preview is served with: who may show it in a frame.
+    pub frame_ancestors: String,
+    /// Where work goes on when the caller of a request has gone: HTTP threads drop what they run then.
+    pub runtime: Handle,
+    /// Locked as long as the daemon lives: two daemons on one data directory would undo each other's work.
+    _lock: File,
+}
+
+impl App {
+    /// Opens the data directory, the state and the source, and takes up what a crash left. `config.server.data_dir`
+    /// is absolute; `port` is the bound one.
+    pub async fn open(config: Config, port: u16) -> anyhow::Result<Arc<Self>> {
+        let data = Arc::new(DataDir::new(config.server.data_dir.clone()));
+        let lock = prepare(&data)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let store = Store::open(&data.state())?;
+        let source = Arc::new(Source::open(&config, &|name| std::env::var(name).ok(), metrics.clone())?);
+        let etc = data.runtime().join("etc");
+        let door = Arc::new(Door::open(&config.build, etc).await?);
+        let tools = Tools::find(&door, &config.build).await;
+        let events = Arc::new(Events::default());
+        let locks = Arc::new(ProjectLocks::default());
+        let urls = Arc::new(Urls::new(&config.server.public_url, &config.server.preview_domain, port));
+        let live = Arc::new(LiveReleases::new(store.clone()));
+        let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode()));
+        let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
+        let builder = Builder::new(
+            builder::Parts {
+                data: data.clone(),
+                door: door.clone(),
+                store: store.clone(),
+                syncer: syncer.clone(),
+                locks: locks.clone(),
+                events: events.clone(),
+                metrics: metrics.clone(),
+                tools: tools.clone(),
+            },
+            &config.build,
+        )?;
+        let parts = queue::Parts {
+            store: store.clone(),
+            builder,
+            data: data.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+            retention: Retention::new(store.clone(), data.clone(), config.preview.keep_releases),
+            compressor: Compressor::default(),
+            live: live.clone(),
+            board: board.clone(),
+        };
+        let queue = Queue::new(parts, config.queue.clone(), config.build_concurrency());
+        let intake = Intake {
+            store: store.clone(),
+            syncer,
+            locks,
+            queue: queue.clone(),
+            board: board.clone(),
+            events: events.clone(),
+            data: data.clone(),
+            max_pending: config.queue.max_pending,
+        };
+        take_up(&store, &data).await?;
+        let auth = Authenticator::open(&config.auth, &data)?;
+        Ok(Arc::new(Self {
+            frame_ancestors: headers::frame_ancestors(&config.server.embed_origins),
+            config,
+            data,
+            store,
+            source,
+            door,
+            tools,
+            events,
+            metrics,
+            urls,
+            live,
+            board,
+            queue,
+            intake,
+            auth,
+            runtime: Handle::current(),
+            _lock: lock,
+        }))
+    }
+}
+
+/// Makes the directories, and takes the lock.
+fn prepare(data: &DataDir) -> anyhow::Result<File> {
+    for dir in [data.projects(), data.shared_store(), data.layers(), data.runtime()] {
+        std::fs::create_dir_all(&dir).map_err(|e| anyhow::anyhow!("cannot make {}: {e}", dir.display()))?;
+    }
+    let lock = File::create(data.lock())?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| anyhow::anyhow!("another previewd uses the data directory {}", data.root().display()))?;
+    Ok(lock)
+}
+
+/// Finds the work that a crash left, and removes its halves.
+async fn take_up(store: &Store, data: &Arc<DataDir>) -> anyhow::Result<()> {
+    let interrupted = store.take_up_after_crash(jiff::Timestamp::now()).await?;
+    if !interrupted.is_empty() {
+        tracing::warn!(builds = interrupted.len(), "builds that an earlier run did not finish are taken up again");
+    }
+    let data = data.clone();
+    let clean = move || -> io::Result<()> { interrupted.iter().try_for_each(|project| remove_leftovers(&data.project(project))) };
+    Ok(tokio::task::spawn_blocking(clean).await??)
+}

@@ -1,0 +1,313 @@
+//! Layers on disk: planning, installing, finding them again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use super::failure::{self, Cause};
+use super::lockfile::{FRESH, Lock};
+use super::pnpm::{self, Mode};
+use super::settings::Layout;
+use super::{DependencySet, Parts};
+use crate::builder::BuildLog;
+use crate::builder::workspace::{VITE_TEMP, entries_of};
+use crate::domain::{Failure, FailureKind};
+use crate::sandbox::{Confinement, Spec};
+use crate::sync::remove_tree;
+
+/// Hex digits of a set's hash that name its layer.
+const LAYER_ID_CHARS: usize = 32;
+/// What is read of pnpm's output, bytes: a large install tells of each package.
+const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Install scripts that are named in the log at most.
+const UNBUILT_MAX: usize = 20;
+/// Says what the layer is, and that it is complete.
+const LAYER_FILE: &str = "layer.json";
+const PNPM_LOCK: &str = "pnpm-lock.yaml";
+const NPM_LOCK: &str = "package-lock.json";
+const SETTINGS_FILE: &str = "pnpm-workspace.yaml";
+const NODE_MODULES: &str = "node_modules";
+
+/// Installed dependencies.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    /// `layers/{id}`.
+    pub(crate) dir: PathBuf,
+    /// The folder of the project that it is for.
+    pub(crate) root: String,
+    /// Folders, relative to the root, that have a `node_modules`; empty where there are no dependencies at all.
+    pub(crate) importers: Vec<String>,
+    /// It was there already.
+    pub(crate) hit: bool,
+    /// The lockfile that its versions came from, or `fresh`.
+    pub(crate) lockfile: String,
+    /// How it is laid out.
+    pub(crate) layout: Layout,
+}
+
+impl Layer {
+    /// In place of a layer for a project without a `package.json`.
+    pub(super) fn none() -> Self {
+        Self { dir: PathBuf::new(), root: String::new(), importers: Vec::new(), hit: true, lockfile: FRESH.into(), layout: Layout::Global }
+    }
+
+    /// Whether a package of this name was installed, at whatever depth.
+    pub(crate) fn contains(&self, package: &str) -> bool {
+        // Every layout links each package of the set at the top.
+        self.dir.join(NODE_MODULES).join(package).exists()
+    }
+}
+
+/// What came of asking for a layer.
+#[derive(Debug)]
+pub(crate) enum LayerResult {
+    Ready(Layer),
+    Failed(Failure),
+    Cancelled,
+}
+
+/// A layer as it should be.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    layer: Layer,
+    aside: PathBuf,
+    files: BTreeMap<String, String>,
+    lock: Lock,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LayerFile {
+    lockfile: String,
+    layout: String,
+    node: String,
+    pnpm: String,
+}
+
+/// Step 2: the layer, if it was installed before.
+pub(super) async fn existing(wanted: &Wanted) -> anyhow::Result<Option<Layer>> {
+    match tokio::fs::read(wanted.layer.dir.join(LAYER_FILE)).await {
+        Ok(text) => {
+            let file: LayerFile = serde_json::from_slice(&text)?;
+            Ok(Some(Layer { lockfile: file.lockfile, hit: true, ..wanted.layer.clone() }))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What one run of pnpm came to.
+enum Installed {
+    Yes,
+    No(failure::Failure),
+    TookTooLong,
+}
+
+impl Parts {
+    /// What the layer of a set is; `None` where nothing is to be installed.
+    pub(super) fn plan(&self, set: &DependencySet, layout: Layout) -> Option<Wanted> {
+        let importers = set.importers();
+        if importers.is_empty() {
+            return None;
+        }
+        let mut files = set.files.clone();
+        files.insert(SETTINGS_FILE.to_owned(), self.settings_text(set, layout));
+        let mut named = files.clone();
+        match &set.lock {
+            Lock::Pnpm(text) => drop(named.insert(PNPM_LOCK.to_owned(), text.clone())),
+            Lock::Import(pins) => drop(named.insert(NPM_LOCK.to_owned(), pins.to_package_lock())),
+            Lock::Fresh => {}
+        }
+        let id = pnpm::set_key(&named, &self.identity().into_iter().collect())[..LAYER_ID_CHARS].to_owned();
+        let layers = self.data.layers();
+        let layer = Layer { dir: layers.join(&id), root: set.root.clone(), importers, hit: false, lockfile: set.lock_source.to_owned(), layout };
+        Some(Wanted { layer, aside: layers.join(format!(".tmp-{id}")), files, lock: set.lock.clone() })
+    }
+
+    /// Steps 3 to 5, when it is our turn.
+    pub(super) async fn install(&self, wanted: Wanted, log: &BuildLog) -> anyhow::Result<LayerResult> {
+        let _turn = self.turn.lock().await;
+        // Whoever had the turn before may have installed the same.
+        if let Some(layer) = existing(&wanted).await? {
+            return Ok(LayerResult::Ready(layer));
+        }
+        let begun = std::time::Instant::now();
+        let mut last: Option<failure::Failure> = None;
+        for (lock, source) in fallbacks(&wanted.lock, &wanted.layer.lockfile) {
+            if let Some(failure) = &last {
+                log.warn(format!("{}; trying again with {}", failure.message, describe(&lock)));
+            }
+            log.info(format!("installing dependencies ({})", describe(&lock)));
+            self.write_files(&wanted, &lock).await?;
+            match self.run(&wanted, &lock, log).await? {
+                Installed::Yes => {
+                    let layer = Layer { lockfile: source, ..wanted.layer.clone() };
+                    self.complete(&wanted, &layer, log).await?;
+                    log.info(format!("dependencies installed in {:.1} s", begun.elapsed().as_secs_f64()));
+                    return Ok(LayerResult::Ready(layer));
+                }
+                Installed::TookTooLong => {
+                    let message = format!("installing took longer than {} s, the limit build.install_timeout_s", self.time_limit.as_secs());
+                    return Ok(LayerResult::Failed(Failure::new(FailureKind::Install, message)));
+                }
+                Installed::No(failure) => match failure.cause {
+                    Cause::Project | Cause::Lockfile | Cause::Integrity => last = Some(failure),
+                    Cause::Registry | Cause::DiskFull | Cause::Machine => anyhow::bail!("installing dependencies: {}", failure.message),
+                },
+            }
+        }
+        let message = last.map_or_else(|| "nothing was installed".to_owned(), |failure| failure.message);
+        Ok(LayerResult::Failed(Failure::new(FailureKind::Install, message)))
+    }
+
+    /// Step 3: our files and nothing else.
+    async fn write_files(&self, wanted: &Wanted, lock: &Lock) -> io::Result<()> {
+        let (aside, mut files) = (wanted.aside.clone(), wanted.files.clone());
+        match lock {
+            Lock::Pnpm(text) => drop(files.insert(PNPM_LOCK.to_owned(), text.clone())),
+            Lock::Import(pins) => drop(files.insert(NPM_LOCK.to_owned(), pins.to_package_lock())),
+            Lock::Fresh => {}
+        }
+        let home = self.home();
+        blocking(move || {
+            fs::create_dir_all(home)?;
+            remove_tree(&aside)?;
+            for (path, text) in files {
+                let path = aside.join(path);
+                fs::create_dir_all(path.parent().unwrap_or(&aside))?;
+                fs::write(path, text)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Step 4.
+    async fn run(&self, wanted: &Wanted, lock: &Lock, log: &BuildLog) -> anyhow::Result<Installed> {
+        let mut mode = Mode::Resolve;
+        if matches!(lock, Lock::Import(_)) {
+            match self.pnpm(&wanted.aside, pnpm::import_args(&self.registry), log).await? {
+                Installed::Yes => {}
+                other => return Ok(other),
+            }
+            tokio::fs::remove_file(wanted.aside.join(NPM_LOCK)).await?;
+            mode = Mode::Frozen;
+        }
+        let installed = self.pnpm(&wanted.aside, pnpm::install_args(mode, &self.registry), log).await?;
+        match installed {
+            Installed::No(failure) if failure.cause == Cause::Registry => {
+                log.warn(format!("{}; trying with what is in the store", failure.message));
+                match self.pnpm(&wanted.aside, pnpm::install_args(Mode::Offline, &self.registry), log).await? {
+                    Installed::Yes => Ok(Installed::Yes),
+                    // The first reason is the real one.
+                    _ => Ok(Installed::No(failure)),
+                }
+            }
+            other => Ok(other),
+        }
+    }
+
+    async fn pnpm(&self, dir: &Path, args: Vec<String>, log: &BuildLog) -> anyhow::Result<Installed> {
+        let tool = self.pnpm.as_ref().map_err(|why| anyhow::anyhow!("pnpm is needed to install dependencies: {why}"))?;
+        let env = pnpm::environment(&self.home(), |name| std::env::var_os(name));
+        let spec = Spec {
+            program: tool.path.clone(),
+            args: args.into_iter().map(Into::into).collect(),
+            cwd: dir.to_owned(),
+            env: env.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+            confinement: Confinement::Plain,
+        };
+        let mut child = self.door.spawn(spec).await?;
+        drop(child.take_stdin());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let streams = (child.take_stdout(), child.take_stderr());
+        let read = async {
+            if let (Some(stdout), Some(stderr)) = streams {
+                let (mut stdout, mut stderr) = (stdout.take(OUTPUT_BYTES_MAX), stderr.take(OUTPUT_BYTES_MAX));
+                let _ = tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
+            }
+            child.exited().await;
+        };
+        let in_time = timeout(self.time_limit, read).await.is_ok();
+        let ended = child.end().await;
+        if !in_time {
+            return Ok(Installed::TookTooLong);
+        }
+        let output = format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
+        output.lines().filter_map(pnpm::log_line).for_each(|line| log.info(line));
+        if ended.code == Some(0) { Ok(Installed::Yes) } else { Ok(Installed::No(failure::failure(&output))) }
+    }
+
+    /// Step 5.
+    async fn complete(&self, wanted: &Wanted, layer: &Layer, log: &BuildLog) -> anyhow::Result<()> {
+        let (aside, layer) = (wanted.aside.clone(), layer.clone());
+        let version = |tool: &Result<crate::sandbox::Tool, String>| tool.as_ref().map(|tool| tool.version.clone()).unwrap_or_default();
+        let file = LayerFile {
+            lockfile: layer.lockfile.clone(),
+            layout: layer.layout.as_str().to_owned(),
+            node: self.node.clone(),
+            pnpm: version(&self.pnpm),
+        };
+        let unbuilt = blocking(move || {
+            for importer in &layer.importers {
+                // Where the sandbox mounts a folder for Vite's bundled configuration.
+                fs::create_dir_all(aside.join(importer).join(NODE_MODULES).join(VITE_TEMP))?;
+            }
+            let unbuilt = with_install_scripts(&aside.join(NODE_MODULES))?;
+            fs::write(aside.join(LAYER_FILE), serde_json::to_vec(&file)?)?;
+            remove_tree(&layer.dir)?;
+            fs::rename(&aside, &layer.dir)?;
+            Ok(unbuilt)
+        })
+        .await?;
+        if !unbuilt.is_empty() {
+            let names = unbuilt[..unbuilt.len().min(UNBUILT_MAX)].join(", ");
+            log.info(format!("{} packages have install scripts, which are never run: {names}", unbuilt.len()));
+        }
+        Ok(())
+    }
+
+    /// An empty home, so that pnpm finds no configuration and no token but what we give it.
+    fn home(&self) -> PathBuf {
+        self.data.runtime().join("home")
+    }
+}
+
+/// The packages of a `node_modules` that want to run something when they are installed.
+fn with_install_scripts(node_modules: &Path) -> io::Result<Vec<String>> {
+    let packages = entries_of(node_modules, Path::new(""))?;
+    let wants =
+        |package: &PathBuf| fs::read_to_string(node_modules.join(package).join("package.json")).is_ok_and(|text| pnpm::has_install_script(&text));
+    Ok(packages.into_iter().filter(wants).map(|package| package.to_string_lossy().into_owned()).collect())
+}
+
+/// The lock as it is, then its versions as wishes, then none; with the name that a layer of each gets.
+fn fallbacks(lock: &Lock, source: &str) -> Vec<(Lock, String)> {
+    let own = (lock.clone(), source.to_owned());
+    let fresh = (Lock::Fresh, FRESH.to_owned());
+    match lock {
+        Lock::Pnpm(text) => {
+            let pins = serde_json::from_str(text).map(|value| super::formats::pnpm(&value));
+            let wishes = pins.into_iter().map(|pins| (Lock::Import(pins), source.to_owned()));
+            std::iter::once(own).chain(wishes).chain([fresh]).collect()
+        }
+        Lock::Import(_) => vec![own, fresh],
+        Lock::Fresh => vec![own],
+    }
+}
+
+fn describe(lock: &Lock) -> &'static str {
+    match lock {
+        Lock::Pnpm(_) => "as the lockfile says",
+        Lock::Import(_) => "the lockfile's versions where they fit",
+        Lock::Fresh => "the newest matching versions",
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

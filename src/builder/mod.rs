@@ -1,0 +1,370 @@
+//! From one revision's sources to an output that may be published.
+//!
+//! 1. snapshot: `work/` holds exactly the synced sources (after a sync that was cut short: synced anew first)
+//! 2. find the app: Vite in some folder, or files to be served as they are
+//! 3. dependencies: the layer of the project's dependency set, installed where it is new
+//! 4. run the project's own Vite in the sandbox; an import that only another layout of the same
+//!    dependencies offers leads back to 3, once for each layout, and is remembered for the set
+//! 5. scan the output
+//!
+//! Invariant: a project that does not build is data ([`Built::Failed`]); an `Err` is a fault of ours or of
+//! the machine, and only that is tried again.
+
+mod install;
+mod log;
+mod messages;
+mod worker;
+mod workspace;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::domain::app_root::{self, App};
+use crate::domain::build::LayerUse;
+use crate::domain::{BuildRecord, DataDir, Failure, FailureKind, Manifest, Mode, ProjectDir, ProjectId, SourcePath};
+use crate::events::Events;
+use crate::locks::ProjectLocks;
+use crate::metrics::Metrics;
+use crate::release::{OutputLimits, ScanError, Scanned, scan};
+use crate::sandbox::{Door, Tool};
+use crate::state::Store;
+use crate::sync::{SyncFiles, SyncScope, Syncer, remove_tree};
+use install::{Installer, Layer, LayerResult};
+pub use log::{BuildLog, LogWriter, read_log};
+use messages::FailureClaim;
+use worker::{Job, Limits, Run, Worker};
+
+const MB: u64 = 1024 * 1024;
+/// Names of `package.json` files that are looked at when an app is searched for.
+const PACKAGE_JSON: &str = "package.json";
+
+/// What became of a build.
+#[derive(Debug)]
+pub enum Built {
+    /// Scanned and ready in the release's folder aside.
+    Output(Scanned),
+    /// The project does not build.
+    Failed(Failure),
+    /// Stopped on request; nothing of it runs any more.
+    Cancelled,
+}
+
+/// One build to be made.
+#[derive(Debug)]
+pub struct BuildRequest<'a> {
+    /// Whose.
+    pub project: &'a ProjectId,
+    /// Forget what earlier builds left.
+    pub clean: bool,
+    /// Its log.
+    pub log: &'a Arc<BuildLog>,
+    /// Stops it.
+    pub cancel: &'a CancellationToken,
+}
+
+/// The programs that builds need, as found at start.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Node.js.
+    pub node: Result<Tool, String>,
+    /// pnpm, 12 or newer.
+    pub pnpm: Result<Tool, String>,
+}
+
+impl Tools {
+    /// Looks them up.
+    pub async fn find(door: &Door, config: &config::Build) -> Self {
+        let node = door.find_tool(&config.node, "--version").await;
+        let pnpm = door.find_tool(&config.pnpm, "--version").await.and_then(install::check_pnpm);
+        Self { node, pnpm }
+    }
+}
+
+/// What the builder works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where everything lies.
+    pub data: Arc<DataDir>,
+    /// Children.
+    pub door: Arc<Door>,
+    /// Memory of dependency sets.
+    pub store: Store,
+    /// Sources.
+    pub syncer: Arc<Syncer>,
+    /// Who may touch them.
+    pub locks: Arc<ProjectLocks>,
+    /// Live logs.
+    pub events: Arc<Events>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Programs.
+    pub tools: Tools,
+}
+
+/// Makes builds.
+#[derive(Debug)]
+pub struct Builder {
+    data: Arc<DataDir>,
+    syncer: Arc<Syncer>,
+    locks: Arc<ProjectLocks>,
+    metrics: Arc<Metrics>,
+    events: Arc<Events>,
+    log_writer: LogWriter,
+    log_bytes: u64,
+    installer: Installer,
+    worker: Worker,
+    output: OutputLimits,
+}
+
+impl Builder {
+    /// Wires a builder; writes the worker's scripts out.
+    pub fn new(parts: Parts, config: &config::Build) -> io::Result<Self> {
+        let output = OutputLimits { files: config.output_files.into(), bytes: u64::from(config.output_mb) * MB };
+        let limits = Limits { time: Duration::from_secs(config.timeout_s.into()), memory_mb: config.memory_mb, output };
+        let installer = Installer::new(parts.door.clone(), parts.data.clone(), parts.store, &parts.tools, config);
+        let worker = Worker::new(parts.door, parts.data.clone(), parts.tools.node, limits)?;
+        Ok(Self {
+            data: parts.data,
+            syncer: parts.syncer,
+            locks: parts.locks,
+            metrics: parts.metrics,
+            events: parts.events,
+            log_writer: LogWriter::start()?,
+            log_bytes: u64::from(config.log_kb) * 1024,
+            installer,
+            worker,
+            output,
+        })
+    }
+
+    /// Begins the log of a build.
+    pub async fn open_log(&self, project: &ProjectId, record: &BuildRecord) -> io::Result<BuildLog> {
+        let (dir, build, limit) = (self.data.project(project), record.build_id, self.log_bytes);
+        let (events, writer) = (self.events.clone(), self.log_writer.clone());
+        blocking(move || BuildLog::create(&dir, build, limit, events, writer)).await
+    }
+
+    /// Builds the project's sources as they are now into the release's folder aside, filling in `record`.
+    pub async fn build(&self, request: BuildRequest<'_>, record: &mut BuildRecord) -> anyhow::Result<Built> {
+        let dir = self.data.project(request.project);
+        let manifest = tokio::select! {
+            manifest = self.snapshot(&request, &dir) => manifest?,
+            // A deletion holds the project's lock while it waits for the build's end.
+            () = request.cancel.cancelled() => return Ok(Built::Cancelled),
+        };
+        let out = dir.release_aside(record.build_id);
+        let app = match find_app(&dir, &manifest).await? {
+            Ok(app) => app,
+            Err(failure) => return Ok(Built::Failed(failure)),
+        };
+        let made = match app {
+            App::Static(folder) => {
+                record.mode = Some(Mode::Static);
+                request.log.info("no Vite in this project: its files are served as they are");
+                let (work, out) = (dir.work().join(folder), out.clone());
+                blocking(move || copy_tree(&work, &out)).await?;
+                Run::Done { spa: false, warnings: Vec::new() }
+            }
+            App::Vite(folder) => {
+                record.mode = Some(Mode::Plain);
+                self.build_with_vite(&request, record, &dir, &manifest, folder).await?
+            }
+        };
+        let built = match made {
+            Run::Cancelled => Built::Cancelled,
+            Run::Failed { failure, .. } => Built::Failed(failure),
+            Run::Done { spa, warnings } => {
+                record.spa = spa;
+                record.warnings = warnings;
+                self.scan(&out).await?
+            }
+        };
+        if !matches!(built, Built::Output(_)) {
+            blocking(move || remove_tree(&out)).await?;
+        }
+        Ok(built)
+    }
+
+    /// Step 1.
+    async fn snapshot(&self, request: &BuildRequest<'_>, dir: &ProjectDir) -> anyhow::Result<Manifest> {
+        let _guard = self.locks.lock(request.project).await;
+        let files = SyncFiles::new(dir.clone());
+        for last_try in [false, true] {
+            if let Some(manifest) = files.read().await? {
+                let (into, of) = (dir.clone(), manifest.clone());
+                let clean = request.clean;
+                let refreshed = blocking(move || {
+                    if clean {
+                        remove_tree(&into.work())?;
+                    }
+                    workspace::refresh(&into, &of)
+                });
+                match refreshed.await {
+                    Ok(()) => return Ok(manifest),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound && !last_try => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            anyhow::ensure!(!last_try, "the sources could not be completed");
+            request.log.warn("the sources here are not complete; they are taken over anew");
+            self.syncer.sync(request.project, dir, SyncScope::Anew).await?;
+        }
+        anyhow::bail!("the sources could not be completed")
+    }
+
+    /// Steps 3 and 4.
+    async fn build_with_vite(
+        &self,
+        request: &BuildRequest<'_>,
+        record: &mut BuildRecord,
+        dir: &ProjectDir,
+        manifest: &Manifest,
+        folder: String,
+    ) -> anyhow::Result<Run> {
+        let set = match self.installer.read_set(dir, manifest, &folder, request.log).await? {
+            Ok(set) => set,
+            Err(failure) => return Ok(Run::Failed { failure, claim: None }),
+        };
+        let mut job = Job { build: record.build_id, work: dir.work(), app: folder, out: dir.release_aside(record.build_id), vite_temp: Vec::new() };
+        let mut layout = self.installer.known_layout(&set).await?;
+        loop {
+            let begun = Instant::now();
+            let layer = match self.installer.layer(&set, layout, request.log, request.cancel).await? {
+                LayerResult::Ready(layer) => layer,
+                LayerResult::Failed(failure) => return Ok(Run::Failed { failure, claim: None }),
+                LayerResult::Cancelled => return Ok(Run::Cancelled),
+            };
+            self.note_layer(record, &layer, begun.elapsed());
+            job.vite_temp = self.prepare(&job, &layer).await?;
+            let begun = Instant::now();
+            let run = self.worker.run(&job, request.log, request.cancel).await?;
+            let elapsed = begun.elapsed();
+            record.timings_ms.build += millis(elapsed);
+            self.metrics.build_seconds.with_label_values(&["build"]).observe(elapsed.as_secs_f64());
+            let Run::Failed { claim: Some(claim), .. } = &run else { return Ok(run) };
+            match other_layout(&layer, claim) {
+                Some((next, reason)) => {
+                    request.log.warn(format!("{reason}: trying again with the {} layout", next.as_str()));
+                    self.installer.learn(&set, next, &reason).await?;
+                    layout = next;
+                }
+                None => return Ok(run),
+            }
+        }
+    }
+
+    fn note_layer(&self, record: &mut BuildRecord, layer: &Layer, elapsed: Duration) {
+        record.layer = if layer.hit && record.layer != LayerUse::Miss { LayerUse::Hit } else { LayerUse::Miss };
+        record.lockfile = Some(layer.lockfile.clone());
+        record.timings_ms.install += if layer.hit { 0 } else { millis(elapsed) };
+        self.metrics.layer.with_label_values(&[if layer.hit { "hit" } else { "miss" }]).inc();
+        if !layer.hit {
+            self.metrics.build_seconds.with_label_values(&["install"]).observe(elapsed.as_secs_f64());
+        }
+    }
+
+    /// An empty output folder, and the layer's dependencies in place.
+    async fn prepare(&self, job: &Job, layer: &Layer) -> io::Result<Vec<PathBuf>> {
+        let (out, work, app) = (job.out.clone(), job.work.clone(), job.app.clone());
+        let layer = layer.clone();
+        blocking(move || {
+            remove_tree(&out)?;
+            std::fs::create_dir_all(&out)?;
+            workspace::link_dependencies(&work, &layer, &app)
+        })
+        .await
+    }
+
+    /// Step 5.
+    async fn scan(&self, out: &Path) -> anyhow::Result<Built> {
+        let (out, limits) = (out.to_owned(), self.output);
+        match spawn_blocking(move || scan(&out, limits)).await? {
+            Ok(scanned) if scanned.files.is_empty() => Ok(Built::Failed(Failure::new(FailureKind::Output, "the build wrote no files"))),
+            Ok(scanned) => Ok(Built::Output(scanned)),
+            Err(ScanError::Rejected(failure)) => Ok(Built::Failed(failure)),
+            Err(ScanError::Io(e)) => Err(e.into()),
+        }
+    }
+}
+
+/// Whether another layout of the same dependencies would offer what could not be resolved.
+fn other_layout(layer: &Layer, claim: &FailureClaim) -> Option<(install::Layout, String)> {
+    let (package, by_project) = claim.unresolved_package()?;
+    if !layer.contains(package) {
+        return None;
+    }
+    let next = layer.layout.next(by_project)?;
+    let who = if by_project { "the project" } else { "one of its dependencies" };
+    Some((next, format!("{who} imports {package}, which it does not declare")))
+}
+
+/// Step 2.
+async fn find_app(dir: &ProjectDir, manifest: &Manifest) -> anyhow::Result<Result<App, Failure>> {
+    let (work, paths) = (dir.work(), manifest.files.keys().cloned().collect::<Vec<_>>());
+    let found = blocking(move || {
+        let mut dependents = BTreeSet::new();
+        for path in paths.iter().map(SourcePath::as_str).filter(|path| is_package_json(path)) {
+            let text = std::fs::read_to_string(work.join(path)).unwrap_or_default();
+            if names_vite(&text) {
+                dependents.insert(path.strip_suffix(PACKAGE_JSON).unwrap_or_default().trim_end_matches('/').to_owned());
+            }
+        }
+        let files = paths.iter().map(SourcePath::as_str).collect();
+        Ok(app_root::find(&files, &dependents))
+    });
+    Ok(found.await?.ok_or_else(|| {
+        let message = if manifest.files.is_empty() {
+            "the project has no files"
+        } else {
+            "nothing to preview here: no vite.config, no package.json that depends on Vite, and no index.html"
+        };
+        Failure::new(FailureKind::Config, message)
+    }))
+}
+
+fn is_package_json(path: &str) -> bool {
+    path.rsplit('/').next() == Some(PACKAGE_JSON)
+}
+
+/// Whether a `package.json` names Vite; what is wrong with one is told when it is installed.
+fn names_vite(text: &str) -> bool {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(text.trim_start_matches('\u{feff}')) else {
+        return text.contains("\"vite\"");
+    };
+    ["dependencies", "devDependencies"].iter().any(|group| json[*group]["vite"].is_string())
+}
+
+fn copy_tree(from: &Path, into: &Path) -> io::Result<()> {
+    remove_tree(into)?;
+    std::fs::create_dir_all(into)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        // Hidden files (`.env`) are never served, so they have no place in a release.
+        if entry.file_name().to_string_lossy().starts_with('.') && entry.file_name() != ".well-known" {
+            continue;
+        }
+        let (source, target) = (entry.path(), into.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&source, &target)?;
+        } else if kind.is_file() {
+            std::fs::copy(source, target)?;
+        }
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,185 @@
+//! What a build sees of a project: `work/`, the sources of one revision with `node_modules` linked in.
+//!
+//! Sources are hard links to the synced files. Those are never written in place (see `sync::files`), so
+//! a sync that goes on during a build changes nothing under it, and a project costs no second set of inodes.
+//!
+//! Invariant: after [`refresh`], `work/` holds the manifest's files and nothing else but `node_modules`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::install::Layer;
+use crate::domain::{Manifest, ProjectDir, SourcePath};
+use crate::sync::remove_tree;
+
+const NODE_MODULES: &str = "node_modules";
+/// Where a file is linked to before it is renamed over its predecessor.
+const ASIDE: &str = ".previewd-link";
+/// In a folder of symlinks: the `node_modules` that it was made from.
+const ORIGIN: &str = ".previewd-origin";
+/// Vite's config loader writes here; the sandbox mounts a tmpfs over it.
+pub(super) const VITE_TEMP: &str = ".vite-temp";
+
+/// Brings `work/` up to `manifest`. Blocking; the caller holds the project's lock. A source file that
+/// is missing on disk is [`io::ErrorKind::NotFound`]: the sources must be synced anew.
+pub(super) fn refresh(dir: &ProjectDir, manifest: &Manifest) -> io::Result<()> {
+    let (from, work) = (dir.frontend(), dir.work());
+    fs::create_dir_all(&work)?;
+    let folders: BTreeSet<&str> = manifest.files.keys().flat_map(SourcePath::ancestors).collect();
+    remove_strangers(&work, "", manifest, &folders)?;
+    for folder in folders {
+        match fs::create_dir(work.join(folder)) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
+    let aside = work.join(ASIDE);
+    for path in manifest.files.keys() {
+        let (source, target) = (path.under(&from), path.under(&work));
+        let inode = fs::symlink_metadata(&source)?.ino();
+        if fs::symlink_metadata(&target).is_ok_and(|m| m.ino() == inode) {
+            continue;
+        }
+        remove_tree(&aside)?;
+        fs::hard_link(&source, &aside)?;
+        fs::rename(&aside, &target)?;
+    }
+    Ok(())
+}
+
+fn remove_strangers(work: &Path, folder: &str, manifest: &Manifest, folders: &BTreeSet<&str>) -> io::Result<()> {
+    for entry in fs::read_dir(work.join(folder))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == NODE_MODULES {
+            continue;
+        }
+        let path = name.to_str().map(|name| crate::domain::app_root::join(folder, name));
+        let is_folder = entry.file_type()?.is_dir();
+        match path {
+            Some(path) if is_folder && folders.contains(path.as_str()) => remove_strangers(work, &path, manifest, folders)?,
+            Some(path) if !is_folder && SourcePath::parse(&path).is_ok_and(|path| manifest.files.contains_key(&path)) => {}
+            _ => remove_tree(&entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+/// Links the `node_modules` of a layer into `work/`: one symlink where nothing in it leads to a member of the
+/// workspace; else a folder of symlinks, so that members are found here, with their sources, and not in the layer, which
+/// has none. Returns where Vite writes its bundled configuration. Blocking.
+pub(super) fn link_dependencies(work: &Path, layer: &Layer, app: &str) -> io::Result<Vec<PathBuf>> {
+    let root = work.join(&layer.root);
+    if layer.importers.is_empty() {
+        remove_tree(&root.join(NODE_MODULES))?;
+        return Ok(Vec::new());
+    }
+    for importer in &layer.importers {
+        let (from, into) = (layer.dir.join(importer).join(NODE_MODULES), root.join(importer).join(NODE_MODULES));
+        if from.is_dir() && root.join(importer).is_dir() && !is_linked(&into, &from) {
+            link_importer(&from, &into, &root, layer)?;
+        }
+    }
+    // The worker writes below the app's own `node_modules`, which an app without a manifest of its own does not have.
+    let temp = work.join(app).join(NODE_MODULES).join(VITE_TEMP);
+    if !temp.is_dir() {
+        fs::create_dir_all(&temp)?;
+    }
+    Ok(vec![fs::canonicalize(temp)?])
+}
+
+/// Whether `into` was made from `from` before.
+fn is_linked(into: &Path, from: &Path) -> bool {
+    let link = fs::read_link(into).or_else(|_| fs::read_link(into.join(ORIGIN)));
+    link.is_ok_and(|target| target == from)
+}
+
+fn link_importer(from: &Path, into: &Path, root: &Path, layer: &Layer) -> io::Result<()> {
+    remove_tree(into)?;
+    let entries = entries_of(from, Path::new(""))?;
+    let links = entries.into_iter().map(|entry| {
+        // Where it really lies: a member of the workspace, or a package.
+        let target = fs::canonicalize(from.join(&entry))?;
+        let member = target.strip_prefix(&layer.dir).ok().filter(|path| layer.importers.iter().any(|m| !m.is_empty() && *path == Path::new(m)));
+        Ok((entry, member.map(|member| root.join(member))))
+    });
+    let links: Vec<(PathBuf, Option<PathBuf>)> = links.collect::<io::Result<_>>()?;
+    if links.iter().all(|(_, member)| member.is_none()) {
+        return symlink(from, into);
+    }
+    fs::create_dir(into)?;
+    for (entry, member) in links {
+        let link = into.join(&entry);
+        fs::create_dir_all(link.parent().unwrap_or(into))?;
+        symlink(member.unwrap_or_else(|| from.join(&entry)), link)?;
+    }
+    symlink(from, into.join(ORIGIN))
+}
+
+/// The packages of a `node_modules`: `react`, `@acme/ui`.
+pub(super) fn entries_of(node_modules: &Path, scope: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(node_modules.join(scope))? {
+        let entry = entry?;
+        let path = scope.join(entry.file_name());
+        match entry.file_name().to_string_lossy() {
+            name if name.starts_with('.') => {}
+            name if name.starts_with('@') && entry.file_type()?.is_dir() => entries.extend(entries_of(node_modules, &path)?),
+            _ => entries.push(path),
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ContentHash, DataDir, ManifestEntry};
+
+    fn project(files: &[&str]) -> (tempfile::TempDir, ProjectDir, Manifest) {
+        let root = tempfile::tempdir().expect("temp dir");
+        let dir = DataDir::new(root.path()).project(&"demo".parse().expect("id"));
+        let manifest = write(&dir, files, "1");
+        (root, dir, manifest)
+    }
+
+    fn write(dir: &ProjectDir, files: &[&str], content: &str) -> Manifest {
+        let entry = ManifestEntry { sha256: ContentHash::of(content), etag: String::new(), size: 1 };
+        for file in files {
+            let path = dir.frontend().join(file);
+            fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
+            // As the sync does: aside, then renamed.
+            fs::write(dir.root().join("aside"), content).expect("write");
+            fs::rename(dir.root().join("aside"), path).expect("rename");
+        }
+        Manifest { files: files.iter().map(|f| (SourcePath::parse(f).expect("path"), entry.clone())).collect() }
+    }
+
+    #[test]
+    fn work_follows_the_manifest_and_is_untouched_by_a_later_sync() {
+        let (_root, dir, manifest) = project(&["a/x.ts", "b/c/y.ts", "z.ts"]);
+        refresh(&dir, &manifest).expect("refresh");
+        fs::create_dir(dir.work().join("node_modules")).expect("mkdir");
+        write(&dir, &["z.ts"], "2");
+        assert_eq!(fs::read_to_string(dir.work().join("z.ts")).expect("read"), "1", "not before the next refresh");
+        // A folder becomes a file.
+        fs::remove_dir_all(dir.frontend().join("b")).expect("remove");
+        let manifest = write(&dir, &["a/x.ts", "b"], "3");
+        fs::write(dir.work().join("stray"), "").expect("write");
+        refresh(&dir, &manifest).expect("refresh");
+        let mut names: Vec<_> = fs::read_dir(dir.work()).expect("list").map(|e| e.expect("entry").file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a", "b", "node_modules"]);
+        assert_eq!(fs::read_to_string(dir.work().join("a/x.ts")).expect("read"), "3");
+    }
+
+    #[test]
+    fn a_missing_source_is_not_found() {
+        let (_root, dir, manifest) = project(&["x.ts"]);
+        fs::remove_file(dir.frontend().join("x.ts")).expect("remove");
+        assert_eq!(refresh(&dir, &manifest).expect_err("missing").kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,166 @@
+//! The command line: what can be said, and which exit code follows.
+//!
+//! Exit codes: 0 done; 1 it failed (a build, a call, the daemon); 2 it was said wrong (arguments, configuration).
+
+mod client;
+mod push;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
+
+use crate::auth::{Claims, Scope, mint};
+use crate::config::{Config, ConfigError};
+use crate::domain::{BuildId, ProjectId};
+use crate::{server, telemetry};
+use client::Client;
+
+/// Longest life of a token that the command line makes.
+const TOKEN_TTL_MAX: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// previewd turns a webhook into a live preview.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+pub struct Cli {
+    /// Configuration file; without one, the embedded defaults and the environment.
+    #[arg(long, global = true, env = "PREVIEWD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Serve,
+    /// Check the configuration and say what is wrong with it.
+    CheckConfig,
+    /// Copy a folder into the source, sync it, and wait for its preview.
+    Push(push::Push),
+    /// Show how a project stands.
+    Status {
+        /// The project.
+        project: ProjectId,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Show a build's log.
+    Logs {
+        /// The project.
+        project: ProjectId,
+        /// Go on until the build ends.
+        #[arg(short, long)]
+        follow: bool,
+        /// A certain build; without it, the one that runs or the newest.
+        #[arg(long)]
+        build: Option<BuildId>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Make a short-lived token for one project, signed with the first of `auth.webhook_secrets`.
+    Token {
+        /// The project that it is for.
+        #[arg(long)]
+        project: ProjectId,
+        /// What it allows.
+        #[arg(long, value_enum)]
+        scope: Scope,
+        /// How long it is valid, such as 90s, 15m or 1h.
+        #[arg(long, default_value = "1h")]
+        ttl: SignedDuration,
+    },
+}
+
+/// Which daemon a client command talks to.
+#[derive(Debug, Clone, Args)]
+struct Daemon {
+    /// Its address; without it, the one that the daemon wrote to its data directory.
+    #[arg(long, env = "PREVIEWD_URL")]
+    url: Option<String>,
+    /// A bearer token; without it, a configured one, or the one in the data directory.
+    #[arg(long, env = "PREVIEWD_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+enum CliError {
+    /// Exit code 2.
+    Usage(String),
+    /// Exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Cli {
+    /// Does what was said.
+    pub fn run(self) -> ExitCode {
+        match self.dispatch() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(CliError::Usage(message)) => {
+                eprintln!("previewd: {message}");
+                ExitCode::from(2)
+            }
+            Err(CliError::Failed(error)) => {
+                eprintln!("previewd: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn dispatch(self) -> Result<(), CliError> {
+        let config = Config::load(self.config.as_deref(), std::env::vars())?;
+        match self.command {
+            Command::Serve => {
+                telemetry::init(&config.log)?;
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+                Ok(runtime.block_on(server::serve(config))?)
+            }
+            Command::CheckConfig => {
+                println!("the configuration is valid");
+                Ok(())
+            }
+            Command::Push(push) => block_on(push.run(&config)),
+            Command::Status { project, daemon } => block_on(async {
+                let status = Client::new(&config, &daemon)?.status(&project).await?;
+                println!("{status:#}");
+                anyhow::Ok(())
+            }),
+            Command::Logs { project, follow, build, daemon } => {
+                block_on(async { Client::new(&config, &daemon)?.print_logs(&project, build, follow).await })
+            }
+            Command::Token { project, scope, ttl } => token(&config, project, scope, ttl),
+        }
+    }
+}
+
+fn block_on<E: Into<CliError>>(work: impl Future<Output = Result<(), E>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    runtime.block_on(work).map_err(Into::into)
+}
+
+fn token(config: &Config, project: ProjectId, scope: Scope, ttl: SignedDuration) -> Result<(), CliError> {
+    let Some(secret) = config.auth.webhook_secrets.first() else {
+        return Err(CliError::Usage("a token is signed with the first of `auth.webhook_secrets`, and none is configured".into()));
+    };
+    if ttl <= SignedDuration::ZERO || ttl > TOKEN_TTL_MAX {
+        return Err(CliError::Usage("--ttl is more than 0 and at most 30 days".into()));
+    }
+    let exp = (jiff::Timestamp::now() + ttl).as_second();
+    let claims = Claims { sub: project, scope, exp: u64::try_from(exp).unwrap_or_default() };
+    println!("{}", mint(secret, &claims)?);
+    Ok(())
+}

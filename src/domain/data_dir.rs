@@ -1,0 +1,139 @@
+//! Where things lie under `server.data_dir` (API.md, "On disk"): names only, nothing is touched.
+//!
+//! Invariant: no other file of the daemon puts such a path together.
+
+use std::path::{Path, PathBuf};
+
+use super::{BuildId, ProjectId};
+
+/// The root of everything that the daemon writes.
+#[derive(Debug, Clone)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// `root` should be absolute: children run in other directories.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The generated bearer token (mode 0600).
+    pub fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
+    /// The bound address, as text.
+    pub fn listen(&self) -> PathBuf {
+        self.0.join("listen")
+    }
+
+    /// Held locked by the one daemon that uses this directory.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The SQLite database.
+    pub fn state(&self) -> PathBuf {
+        self.0.join("state.db")
+    }
+
+    /// pnpm's store; only the installer writes it.
+    pub fn shared_store(&self) -> PathBuf {
+        self.0.join("shared-store")
+    }
+
+    /// All layers.
+    pub fn layers(&self) -> PathBuf {
+        self.0.join("layers")
+    }
+
+    /// The daemon's own scripts, written out at start for the sandbox to read.
+    pub fn runtime(&self) -> PathBuf {
+        self.0.join("runtime")
+    }
+
+    /// All projects.
+    pub fn projects(&self) -> PathBuf {
+        self.0.join("projects")
+    }
+
+    /// One project's directory.
+    pub fn project(&self, id: &ProjectId) -> ProjectDir {
+        ProjectDir(self.projects().join(id.as_str()))
+    }
+}
+
+/// One project's directory, `projects/{id}`.
+#[derive(Debug, Clone)]
+pub struct ProjectDir(PathBuf);
+
+impl ProjectDir {
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// Sources, as synced.
+    pub fn frontend(&self) -> PathBuf {
+        self.0.join("frontend")
+    }
+
+    /// The manifest of the sources.
+    pub fn manifest(&self) -> PathBuf {
+        self.0.join(".file-hashes.json")
+    }
+
+    /// There from before the first change of a sync to the sources until its manifest is written.
+    pub fn sync_intent(&self) -> PathBuf {
+        self.0.join(".sync-intent")
+    }
+
+    /// Files on their way into the sources.
+    pub fn incoming(&self) -> PathBuf {
+        self.0.join(".incoming")
+    }
+
+    /// The status object.
+    pub fn build_status(&self) -> PathBuf {
+        self.0.join(".build-status")
+    }
+
+    /// What builds see: the sources of one revision, and `node_modules`.
+    pub fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
+    /// All releases, and each build's log beside them.
+    pub fn releases(&self) -> PathBuf {
+        self.0.join("releases")
+    }
+
+    /// The immutable output of one build.
+    pub fn release(&self, build: BuildId) -> PathBuf {
+        self.releases().join(build.to_string())
+    }
+
+    /// One build's output while it is made.
+    pub fn release_aside(&self, build: BuildId) -> PathBuf {
+        self.releases().join(format!(".tmp-{build}"))
+    }
+
+    /// One build's log.
+    pub fn log(&self, build: BuildId) -> PathBuf {
+        self.releases().join(format!("{build}.log"))
+    }
+
+    /// Symlink to the live release.
+    pub fn dist(&self) -> PathBuf {
+        self.0.join("dist")
+    }
+
+    /// Symlink to the newest build's log.
+    pub fn build_log(&self) -> PathBuf {
+        self.0.join("build.log")
+    }
+}

@@ -1,0 +1,123 @@
+//! The status object (API.md, "Status object"): how a project stands, as callers see it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{BuildId, BuildRecord, Outcome, ProjectId, Revision};
+
+/// How a project stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A revision waits for its build.
+    Queued,
+    /// A build runs.
+    Building,
+    /// The newest revision is live.
+    Ready,
+    /// The newest revision failed; the last good release, if any, stays live.
+    Error,
+    /// Nothing was ever accepted.
+    Empty,
+}
+
+/// What decides a [`State`].
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// Newest accepted revision.
+    pub wanted: Revision,
+    /// Newest revision whose build ended for good.
+    pub finished: Revision,
+    /// A build of it runs now.
+    pub claimed: bool,
+    /// How the newest finished revision's build ended.
+    pub last_outcome: Option<Outcome>,
+}
+
+impl Standing {
+    /// The state that follows.
+    pub fn state(self) -> State {
+        if self.wanted > self.finished {
+            return if self.claimed { State::Building } else { State::Queued };
+        }
+        match self.last_outcome {
+            Some(Outcome::Succeeded) => State::Ready,
+            Some(_) => State::Error,
+            None => State::Empty,
+        }
+    }
+}
+
+/// The live release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Live {
+    /// The build that made it.
+    pub build_id: BuildId,
+    /// The revision that it shows: "is my change live?" is `live.revision >= revision`.
+    pub revision: Revision,
+    /// When it went live.
+    pub published_at: Timestamp,
+    /// Where it is to be seen.
+    pub url: String,
+}
+
+/// A build that runs now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunningBuild {
+    /// Its id.
+    pub build_id: BuildId,
+    /// What it builds.
+    pub revision: Revision,
+}
+
+/// Whether a release really showed something in a browser.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Render {
+    /// The build that was looked at.
+    pub build_id: BuildId,
+    /// `unknown` until somebody looked.
+    pub verdict: String,
+    /// The first error, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Everything a caller wants to know of a project.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The project.
+    pub project_id: ProjectId,
+    /// How it stands.
+    pub state: State,
+    /// Newest accepted revision.
+    pub revision: Revision,
+    /// What previews serve; `null` before the first success.
+    pub live: Option<Live>,
+    /// The newest build that ended; `null` before.
+    pub last_build: Option<BuildRecord>,
+    /// The build that runs now, if any.
+    pub running: Option<RunningBuild>,
+    /// What browsers saw of the live release; `null` without one.
+    pub render: Option<Render>,
+    /// Where the preview is.
+    pub preview_url: String,
+    /// `required`, or `off` where builds run without protection.
+    pub sandbox: crate::config::SandboxMode,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states() {
+        let state = |wanted, finished, claimed, last_outcome| {
+            Standing { wanted: Revision(wanted), finished: Revision(finished), claimed, last_outcome }.state()
+        };
+        assert_eq!(state(0, 0, false, None), State::Empty);
+        assert_eq!(state(1, 0, false, None), State::Queued);
+        assert_eq!(state(2, 1, true, Some(Outcome::Succeeded)), State::Building);
+        assert_eq!(state(2, 2, false, Some(Outcome::Succeeded)), State::Ready);
+        assert_eq!(state(2, 2, false, Some(Outcome::TimedOut)), State::Error);
+    }
+}

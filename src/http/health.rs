@@ -1,0 +1,165 @@
+//! Health with every check's own verdict, metrics, and the front page.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::Data;
+use serde::Serialize;
+
+use super::error::ApiError;
+use crate::app::App;
+use crate::config::SandboxMode;
+
+/// How long one check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Free bytes and inodes under which the disk counts as full.
+const DISK_BYTES_MIN: u64 = 256 * 1024 * 1024;
+const DISK_INODES_MIN: u64 = 1000;
+/// The source is asked at most so often, however often health is.
+const SOURCE_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Serialize)]
+struct Check {
+    ok: bool,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Health {
+    status: &'static str,
+    checks: Checks,
+}
+
+#[derive(Debug, Serialize)]
+struct Checks {
+    source: Check,
+    store: Check,
+    disk: Check,
+    sandbox: Check,
+    queue: Check,
+    node: Check,
+    pnpm: Check,
+}
+
+impl Checks {
+    fn all(&self) -> [&Check; 7] {
+        [&self.source, &self.store, &self.disk, &self.sandbox, &self.queue, &self.node, &self.pnpm]
+    }
+}
+
+fn verdict<T: ToString, E: ToString>(result: Result<T, E>) -> Check {
+    match result {
+        Ok(detail) => Check { ok: true, detail: detail.to_string() },
+        Err(detail) => Check { ok: false, detail: detail.to_string() },
+    }
+}
+
+/// `GET /health`: 503 where any check fails.
+pub(super) async fn health(app: Data<App>) -> HttpResponse {
+    let checks = check_all(&app).await;
+    let ok = checks.all().iter().all(|check| check.ok);
+    answer(ok, &Health { status: if ok { "ok" } else { "failing" }, checks })
+}
+
+/// `GET /health/live`: the process answers.
+pub(super) async fn live() -> HttpResponse {
+    answer(true, &serde_json::json!({ "status": "ok" }))
+}
+
+/// `GET /health/ready`: like health, and not draining either.
+pub(super) async fn ready(app: Data<App>) -> HttpResponse {
+    if app.queue.is_draining() {
+        return answer(false, &serde_json::json!({ "status": "draining" }));
+    }
+    health(app).await
+}
+
+fn answer(ok: bool, body: &impl Serialize) -> HttpResponse {
+    let mut response = if ok { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header((CACHE_CONTROL, "no-store")).json(body)
+}
+
+async fn check_all(app: &Data<App>) -> Checks {
+    let (source, store, disk) = tokio::join!(check_source(app), check_store(app), check_disk(app));
+    let tool = |tool: &Result<crate::sandbox::Tool, String>| verdict(tool.as_ref().map(|tool| format!("{} {}", tool.path.display(), tool.version)));
+    Checks {
+        source,
+        disk,
+        sandbox: verdict(app.door.verdict()),
+        queue: check_queue(app).await,
+        node: tool(&app.tools.node),
+        pnpm: tool(&app.tools.pnpm),
+        store,
+    }
+}
+
+async fn check_source(app: &Data<App>) -> Check {
+    static LAST: Mutex<Option<(Instant, Check)>> = Mutex::new(None);
+    let recent = || LAST.lock().ok()?.as_ref().filter(|(at, _)| at.elapsed() < SOURCE_EVERY).map(|(_, check)| check.clone());
+    if let Some(check) = recent() {
+        return check;
+    }
+    let probed = tokio::time::timeout(CHECK_TIMEOUT, app.source.probe()).await;
+    let check = match probed {
+        Ok(result) => verdict(result.map(|()| "reachable")),
+        Err(_) => Check { ok: false, detail: format!("no answer in {CHECK_TIMEOUT:?}") },
+    };
+    if let Ok(mut last) = LAST.lock() {
+        *last = Some((Instant::now(), check.clone()));
+    }
+    check
+}
+
+async fn check_store(app: &Data<App>) -> Check {
+    match tokio::time::timeout(CHECK_TIMEOUT, app.store.probe()).await {
+        Ok(result) => verdict(result.map(|()| "reads and writes")),
+        Err(_) => Check { ok: false, detail: format!("no answer in {CHECK_TIMEOUT:?}") },
+    }
+}
+
+async fn check_disk(app: &Data<App>) -> Check {
+    let root = app.data.root().to_owned();
+    let stat = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&root)).await;
+    let Ok(Ok(stat)) = stat else { return Check { ok: false, detail: "the data directory cannot be looked at".into() } };
+    let (free, total) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+    let gauge = |kind: &str, bytes: u64| app.metrics.disk_bytes.with_label_values(&[kind]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    gauge("free", free);
+    gauge("total", total);
+    // File systems without an inode table report 0 of 0.
+    let ok = free >= DISK_BYTES_MIN && (stat.f_files == 0 || stat.f_favail >= DISK_INODES_MIN);
+    Check { ok, detail: format!("{} MB and {} inodes free", free / (1024 * 1024), stat.f_favail) }
+}
+
+async fn check_queue(app: &Data<App>) -> Check {
+    match app.store.pending().await {
+        Ok(counts) => {
+            let waiting = counts.interactive + counts.background;
+            Check { ok: waiting < app.config.queue.max_pending, detail: format!("{waiting} projects wait") }
+        }
+        Err(error) => Check { ok: false, detail: error.to_string() },
+    }
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(app: Data<App>) -> Result<HttpResponse, ApiError> {
+    let counts = app.store.pending().await?;
+    app.metrics.queue_depth.with_label_values(&["interactive"]).set(counts.interactive.into());
+    app.metrics.queue_depth.with_label_values(&["background"]).set(counts.background.into());
+    app.metrics.projects.set(i64::try_from(app.store.project_count().await?).unwrap_or(i64::MAX));
+    check_disk(&app).await;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(app.metrics.text()?))
+}
+
+/// `GET /`
+pub(super) async fn front_page(app: Data<App>) -> HttpResponse {
+    let warning = if app.door.mode() == SandboxMode::Off { "<p><b>build.sandbox is off: builds run without protection.</b></p>" } else { "" };
+    let page = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>previewd</title>\
+         <style>html{{color-scheme:light dark;font:16px/1.6 system-ui,sans-serif}}body{{max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>\
+         <h1>previewd {}</h1>{warning}<p><a href=/health>health</a> · <a href=/metrics>metrics</a></p>",
+        env!("CARGO_PKG_VERSION")
+    );
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").insert_header((CACHE_CONTROL, "no-store")).body(page)
+}

@@ -1,0 +1,122 @@
+//! `GET /logs/{id}`: a build's log as text, as JSON lines, or followed live.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{Bytes, Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::watch;
+
+use super::error::ApiError;
+use super::extract::{authorize, query};
+use crate::app::App;
+use crate::auth::Scope;
+use crate::builder::read_log;
+use crate::domain::{BuildId, ProjectId};
+use crate::events::{LogFeed, LogLine, Progress};
+
+/// Which build's log is shown.
+const BUILD_HEADER: &str = "x-previewd-build";
+
+/// `?build=` names a build, else it is the one that runs, else the newest. `?follow=true` answers with Server-Sent Events.
+pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let project: ProjectId = id.parse()?;
+    authorize(&app, &request, Scope::Read, Some(&project))?;
+    let query = query(&request)?;
+    let snapshot = app.store.snapshot(project.clone()).await?.ok_or(ApiError::UnknownProject)?;
+    let build: BuildId = match query.build {
+        Some(text) => text.parse()?,
+        None => snapshot.row.running_build.or(snapshot.row.last_build).ok_or(ApiError::UnknownBuild)?,
+    };
+    if app.store.build(project.clone(), build).await?.is_none() {
+        return Err(ApiError::UnknownBuild);
+    }
+    let follow = query.follow.unwrap_or(false);
+    let feed = app.events.log(build);
+    if let Some(feed) = feed.clone().filter(|_| follow) {
+        return Ok(event_stream(build, follow_feed(feed)));
+    }
+    let lines = match feed {
+        Some(feed) => feed.since(0),
+        None => stored(&app, &project, build).await?,
+    };
+    if follow {
+        let ended = stream::iter(lines.into_iter().enumerate().map(|(n, line)| log_event(n, &line)).chain([end_event()]));
+        let ended = ended.map(Ok);
+        return Ok(event_stream(build, ended));
+    }
+    Ok(whole(&request, build, &lines))
+}
+
+async fn stored(app: &Data<App>, project: &ProjectId, build: BuildId) -> Result<Vec<LogLine>, ApiError> {
+    let path = app.data.project(project).log(build);
+    let read = tokio::task::spawn_blocking(move || read_log(&path)).await.map_err(anyhow::Error::from)?;
+    match read {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(ApiError::UnknownBuild),
+        lines => Ok(lines.map_err(anyhow::Error::from)?),
+    }
+}
+
+fn whole(request: &HttpRequest, build: BuildId, lines: &[LogLine]) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let json = accept.contains("json");
+    let kind = if json { "application/x-ndjson" } else { "text/plain; charset=utf-8" };
+    let text: String = lines.iter().map(|line| if json { json_line(line) + "\n" } else { format!("{line}\n") }).collect();
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CONTENT_TYPE, kind)).insert_header((CACHE_CONTROL, "no-store")).insert_header((BUILD_HEADER, build.to_string()));
+    response.body(text)
+}
+
+fn json_line(line: &LogLine) -> String {
+    serde_json::to_string(line).unwrap_or_default()
+}
+
+fn event_stream(build: BuildId, events: impl Stream<Item = Result<Bytes, actix_web::Error>> + 'static) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((CONTENT_TYPE, "text/event-stream"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .insert_header((BUILD_HEADER, build.to_string()));
+    response.streaming(events)
+}
+
+fn log_event(number: usize, line: &LogLine) -> Bytes {
+    Bytes::from(format!("id: {number}\nevent: log\ndata: {}\n\n", json_line(line)))
+}
+
+fn end_event() -> Bytes {
+    Bytes::from_static(b"event: end\ndata: {}\n\n")
+}
+
+struct Follower {
+    feed: Arc<LogFeed>,
+    progress: watch::Receiver<Progress>,
+    next: usize,
+    ended: bool,
+}
+
+/// All lines so far, then each as it comes, then the end.
+fn follow_feed(feed: Arc<LogFeed>) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
+    let progress = feed.watch();
+    stream::unfold(Follower { feed, progress, next: 0, ended: false }, |mut follower| async move {
+        loop {
+            if follower.ended {
+                return None;
+            }
+            let Progress { lines, ended } = *follower.progress.borrow_and_update();
+            if lines > follower.next {
+                let new = follower.feed.since(follower.next);
+                let events = new.iter().enumerate().map(|(n, line)| log_event(follower.next + n, line));
+                let chunk: Vec<u8> = events.flatten().collect();
+                follower.next += new.len();
+                return Some((Ok(Bytes::from(chunk)), follower));
+            }
+            if ended || follower.progress.changed().await.is_err() {
+                follower.ended = true;
+                return Some((Ok(end_event()), follower));
+            }
+        }
+    })
+}

@@ -1,0 +1,10 @@
+//! The binary: parse, dispatch, exit.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use previewd::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

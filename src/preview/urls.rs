@@ -1,0 +1,125 @@
+//! Addresses: of the API, of previews in host mode and in path mode. Pure.
+
+use crate::domain::{BuildId, ProjectId};
+
+/// Separates a build id from a label in a permalink's host name.
+const PERMALINK_SEPARATOR: &str = "--";
+
+/// Knows where everything is reached.
+#[derive(Debug, Clone)]
+pub struct Urls {
+    /// Without a slash at the end.
+    public_url: String,
+    /// With its port; empty: path mode only.
+    preview_domain: String,
+}
+
+/// What a host name below the preview domain stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostTarget {
+    /// Of the project.
+    pub label: String,
+    /// A certain build, where the name is a permalink.
+    pub build: Option<BuildId>,
+}
+
+impl Urls {
+    /// From `server.public_url` and `server.preview_domain`, with `{port}` filled in.
+    pub fn new(public_url: &str, preview_domain: &str, port: u16) -> Self {
+        let fill = |text: &str| text.replace("{port}", &port.to_string());
+        Self { public_url: fill(public_url.trim_end_matches('/')), preview_domain: fill(preview_domain) }
+    }
+
+    /// The root of the API, without a slash at the end.
+    pub fn public(&self) -> &str {
+        &self.public_url
+    }
+
+    /// Where a project's live release is seen: host mode, where there is a preview domain.
+    pub fn preview(&self, project: &ProjectId) -> String {
+        if self.preview_domain.is_empty() {
+            return format!("{}{}", self.public_url, Self::path_prefix(project));
+        }
+        format!("{}://{}.{}/", self.scheme(), project.label(), self.preview_domain)
+    }
+
+    /// Where one retained build is seen, for ever the same bytes.
+    pub fn permalink(&self, project: &ProjectId, build: BuildId) -> String {
+        let build_label = build.to_string().to_ascii_lowercase();
+        let label = format!("{build_label}{PERMALINK_SEPARATOR}{}", project.label());
+        // A host name's label ends at 63 characters; a longer project has its permalinks in path mode.
+        if self.preview_domain.is_empty() || label.len() > 63 {
+            return format!("{}{}@{build}/", self.public_url, Self::path_prefix(project));
+        }
+        format!("{}://{label}.{}/", self.scheme(), self.preview_domain)
+    }
+
+    /// Path mode's prefix of a project, with slashes around.
+    pub fn path_prefix(project: &ProjectId) -> String {
+        format!("/preview/{project}/")
+    }
+
+    /// A call of the API on a project.
+    pub fn call(&self, call: &str, project: &ProjectId) -> String {
+        format!("{}/{call}/{project}", self.public_url)
+    }
+
+    /// What a `Host` header stands for, where it lies below the preview domain. The port is not compared:
+    /// a proxy in front may listen elsewhere.
+    pub fn host_target(&self, host: &str) -> Option<HostTarget> {
+        let name = without_port(host).to_ascii_lowercase();
+        let domain = without_port(&self.preview_domain);
+        let label = name.strip_suffix(domain)?.strip_suffix('.')?;
+        if domain.is_empty() || label.is_empty() || label.contains('.') {
+            return None;
+        }
+        // A label of a project never holds the separator, so what stands before it is a build.
+        Some(match label.split_once(PERMALINK_SEPARATOR) {
+            Some((build, label)) => HostTarget { label: label.to_owned(), build: Some(build.parse().ok()?) },
+            None => HostTarget { label: label.to_owned(), build: None },
+        })
+    }
+
+    fn scheme(&self) -> &str {
+        if self.public_url.starts_with("https:") { "https" } else { "http" }
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(domain: &str) -> Urls {
+        Urls::new("http://127.0.0.1:{port}/", domain, 8080)
+    }
+
+    #[test]
+    fn previews_have_their_own_origin_or_a_path() {
+        let demo = "demo".parse().expect("id");
+        assert_eq!(urls("localhost:{port}").preview(&demo), "http://demo.localhost:8080/");
+        assert_eq!(urls("").preview(&demo), "http://127.0.0.1:8080/preview/demo/");
+        let https = Urls::new("https://build.example", "apps.example", 1);
+        assert_eq!(https.preview(&demo), "https://demo.apps.example/");
+        let build = BuildId::from_parts(0, 1);
+        assert_eq!(https.permalink(&demo, build), "https://00000000000000000000000001--demo.apps.example/");
+        let long = "a".repeat(60).parse().expect("id");
+        assert!(https.permalink(&long, build).starts_with("https://build.example/preview/aaa"));
+    }
+
+    #[test]
+    fn hosts_are_told_apart() {
+        let urls = urls("localhost:{port}");
+        let label = |host: &str| urls.host_target(host).map(|t| (t.label, t.build.is_some()));
+        assert_eq!(label("demo.localhost:8080"), Some(("demo".into(), false)));
+        assert_eq!(label("Demo.LOCALHOST"), Some(("demo".into(), false)));
+        assert_eq!(label("00000000000000000000000001--demo.localhost"), Some(("demo".into(), true)));
+        for other in ["localhost:8080", "127.0.0.1:8080", "a.b.localhost", "demo.localhost.evil", ".localhost", "x--demo.localhost", "evillocalhost"]
+        {
+            assert_eq!(label(other), None, "{other}");
+        }
+    }
+}

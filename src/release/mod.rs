@@ -1,0 +1,14 @@
+//! Releases: from the output of a build to what previews serve.
+//!
+//! Invariant: a release is written aside, scanned, renamed, and made live by renaming one symlink.
+//! Nothing in it changes afterwards; only compressed copies are added beside its files, each by rename.
+
+mod compress;
+mod publish;
+mod retain;
+mod scan;
+
+pub use compress::Compressor;
+pub use publish::{live_build, publish, remove_leftovers, swap_log};
+pub use retain::Retention;
+pub use scan::{OutputLimits, ScanError, Scanned, scan};

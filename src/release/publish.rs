@@ -1,0 +1,83 @@
+//! Makes a scanned output the live release: one rename, then one symlink swapped.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::domain::{BuildId, ProjectDir};
+use crate::sync::remove_tree;
+
+/// What marks a file or folder that is still being written.
+const ASIDE_PREFIX: &str = ".tmp-";
+
+/// Renames the output of `build` into place and swaps `dist` to it. Blocking.
+pub fn publish(dir: &ProjectDir, build: BuildId) -> io::Result<()> {
+    let release = dir.release(build);
+    match fs::rename(dir.release_aside(build), &release) {
+        // Published before a crash, or by a rollback: only the swap is left to do.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && release.is_dir() => {}
+        renamed => renamed?,
+    }
+    swap(&dir.dist(), Path::new("releases").join(build.to_string()).as_path())
+}
+
+/// Makes the log of `build` the project's newest. Blocking.
+pub fn swap_log(dir: &ProjectDir, build: BuildId) -> io::Result<()> {
+    swap(&dir.build_log(), Path::new("releases").join(format!("{build}.log")).as_path())
+}
+
+/// Points `link` at `target`, atomically: readers see the old or the new target, never none.
+fn swap(link: &Path, target: &Path) -> io::Result<()> {
+    let aside = link.with_extension("swap");
+    remove_tree(&aside)?;
+    symlink(target, &aside)?;
+    fs::rename(aside, link)
+}
+
+/// The build that `dist` points to. Blocking.
+pub fn live_build(dir: &ProjectDir) -> Option<BuildId> {
+    fs::read_link(dir.dist()).ok()?.file_name()?.to_str()?.parse().ok()
+}
+
+/// Removes what builds that a crash cut short left behind. Blocking.
+pub fn remove_leftovers(dir: &ProjectDir) -> io::Result<()> {
+    let entries = match fs::read_dir(dir.releases()) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(ASIDE_PREFIX) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::DataDir;
+
+    #[test]
+    fn the_live_release_is_swapped_and_leftovers_go() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let dir = DataDir::new(root.path()).project(&"demo".parse().expect("id"));
+        let builds = [1, 2, 3].map(|n| BuildId::from_parts(n, 0));
+        for build in builds {
+            fs::create_dir_all(dir.release_aside(build)).expect("mkdir");
+            fs::write(dir.release_aside(build).join("index.html"), build.to_string()).expect("write");
+        }
+        assert_eq!(live_build(&dir), None);
+        for build in &builds[..2] {
+            publish(&dir, *build).expect("publish");
+            assert_eq!(live_build(&dir), Some(*build));
+            assert_eq!(fs::read_to_string(dir.dist().join("index.html")).expect("read"), build.to_string());
+        }
+        publish(&dir, builds[0]).expect("an older one again");
+        assert_eq!(live_build(&dir), Some(builds[0]));
+        remove_leftovers(&dir).expect("clean");
+        assert!(!dir.release_aside(builds[2]).exists() && dir.release(builds[1]).exists());
+    }
+}

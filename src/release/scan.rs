@@ -1,0 +1,203 @@
+//! Looks through a build's output before it may become a release.
+//!
+//! 1. walk without following links  2. regular files with one link only  3. limits on number, bytes, depth, names
+//! 4. plain modes  5. a modification time made from the content
+//!
+//! Step 5 gives every file a validator that nginx and previewd agree on (`ETag` is `"{mtime:x}-{size:x}"` in
+//! both), that stays the same across releases and machines while the content does, and that differs when
+//! two builds within one second write different files of one size.
+//!
+//! Invariant: whoever wrote the output is gone (see `sandbox`), so what is checked here is what is published.
+
+use std::fs::{self, File, FileTimes, Permissions};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use sha2::{Digest, Sha256};
+
+use crate::domain::paths::{DEPTH_MAX, NAME_BYTES_MAX};
+use crate::domain::{ContentHash, Failure, FailureKind};
+
+/// Mode of published files and folders.
+const FILE_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o755;
+/// Modification times lie in the 17 years from this one (2001-09-09), seconds since 1970.
+const MTIME_BASE: u64 = 1_000_000_000;
+const MTIME_SPAN: u64 = 1 << 29;
+/// Bytes read at once while hashing.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What one build may write.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputLimits {
+    /// `build.output_files`.
+    pub files: u64,
+    /// `build.output_mb`, in bytes.
+    pub bytes: u64,
+}
+
+/// What a scan found to be fine.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// Relative paths of the files.
+    pub files: Vec<PathBuf>,
+    /// Bytes of all files together.
+    pub bytes: u64,
+}
+
+/// Why an output cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The project's fault: data.
+    #[error("{0}")]
+    Rejected(Failure),
+    /// Ours.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+fn rejected(message: String) -> ScanError {
+    ScanError::Rejected(Failure::new(FailureKind::Output, message))
+}
+
+/// Checks everything under `root` and makes it fit to be served. Blocking.
+pub fn scan(root: &Path, limits: OutputLimits) -> Result<Scanned, ScanError> {
+    let mut scanned = Scanned::default();
+    scan_folder(root, Path::new(""), 0, limits, &mut scanned)?;
+    fs::set_permissions(root, Permissions::from_mode(FOLDER_MODE))?;
+    Ok(scanned)
+}
+
+fn scan_folder(root: &Path, relative: &Path, depth: usize, limits: OutputLimits, scanned: &mut Scanned) -> Result<(), ScanError> {
+    if depth > DEPTH_MAX {
+        return Err(rejected(format!("the output is nested deeper than {DEPTH_MAX} folders: {}", relative.display())));
+    }
+    for entry in fs::read_dir(root.join(relative))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let path = relative.join(&name);
+        if name.len() > NAME_BYTES_MAX || name.to_str().is_none_or(|name| name.chars().any(char::is_control)) {
+            return Err(rejected(format!("the output has a file whose name is too long or not plain text: {}", path.display())));
+        }
+        if entry.file_type()?.is_dir() {
+            fs::set_permissions(entry.path(), Permissions::from_mode(FOLDER_MODE))?;
+            scan_folder(root, &path, depth + 1, limits, scanned)?;
+        } else {
+            scanned.bytes += scan_file(root, &path)?;
+            scanned.files.push(path);
+        }
+        if scanned.files.len() as u64 > limits.files {
+            return Err(rejected(format!("the output has more than {} files, the limit build.output_files", limits.files)));
+        }
+        if scanned.bytes > limits.bytes {
+            return Err(rejected(format!("the output has more than {} MB, the limit build.output_mb", limits.bytes / (1024 * 1024))));
+        }
+    }
+    Ok(())
+}
+
+/// Checks, hashes and stamps one file; returns its bytes.
+fn scan_file(root: &Path, path: &Path) -> Result<u64, ScanError> {
+    let root: OwnedFd = File::open(root)?.into();
+    // Not blocking: opening a fifo would wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = openat2(&root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS);
+    let mut file: File = match opened {
+        Ok(fd) => fd.into(),
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Err(not_regular(path)),
+        Err(e) => return Err(io::Error::from(e).into()),
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(not_regular(path));
+    }
+    if metadata.nlink() != 1 {
+        return Err(rejected(format!("the output has a hard link, which may lead out of it: {}", path.display())));
+    }
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    let modified = content_time(&hash(&mut file)?);
+    file.set_times(FileTimes::new().set_modified(modified))?;
+    Ok(metadata.len())
+}
+
+fn not_regular(path: &Path) -> ScanError {
+    rejected(format!("the output has something that is not a regular file: {}", path.display()))
+}
+
+fn hash(file: &mut File) -> io::Result<ContentHash> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(ContentHash::from_bytes(hasher.finalize().into())),
+            n => hasher.update(&chunk[..n]),
+        }
+    }
+}
+
+/// A time that stands for the content.
+fn content_time(hash: &ContentHash) -> SystemTime {
+    let first: [u8; 8] = std::array::from_fn(|n| hash.as_bytes()[n]);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(MTIME_BASE + u64::from_le_bytes(first) % MTIME_SPAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const LIMITS: OutputLimits = OutputLimits { files: 3, bytes: 100 };
+
+    fn scan_of(prepare: impl FnOnce(&Path)) -> Result<Scanned, String> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        prepare(dir.path());
+        scan(dir.path(), LIMITS).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_refused() {
+        let link = scan_of(|dir| symlink("/etc/passwd", dir.join("x")).expect("symlink"));
+        assert!(link.expect_err("symlink").contains("not a regular file: x"));
+        let folder = scan_of(|dir| symlink("/etc", dir.join("x")).expect("symlink"));
+        assert!(folder.expect_err("symlink").contains("not a regular file: x"));
+        let hard = scan_of(|dir| {
+            fs::write(dir.join("a"), "1").expect("write");
+            fs::hard_link(dir.join("a"), dir.join("b")).expect("link");
+        });
+        assert!(hard.expect_err("hard link").contains("hard link"));
+        let fifo = scan_of(|dir| {
+            let status = std::process::Command::new("mkfifo").arg(dir.join("x")).status();
+            assert!(status.expect("mkfifo").success());
+        });
+        assert!(fifo.expect_err("fifo").contains("not a regular file: x"));
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let many = scan_of(|dir| (0..4).for_each(|n| fs::write(dir.join(n.to_string()), "").expect("write")));
+        assert!(many.expect_err("files").contains("build.output_files"));
+        let large = scan_of(|dir| fs::write(dir.join("x"), [0; 101]).expect("write"));
+        assert!(large.expect_err("bytes").contains("build.output_mb"));
+        let deep = scan_of(|dir| fs::create_dir_all(dir.join("d/".repeat(DEPTH_MAX + 2))).expect("mkdir"));
+        assert!(deep.expect_err("depth").contains("deeper"));
+    }
+
+    #[test]
+    fn the_time_stands_for_the_content_and_modes_are_plain() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for (name, content) in [("a", "one"), ("b", "one"), ("c", "two")] {
+            fs::write(dir.path().join(name), content).expect("write");
+            fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o4777)).expect("chmod");
+        }
+        assert_eq!(scan(dir.path(), LIMITS).expect("fine").files.len(), 3);
+        let [a, b, c] = ["a", "b", "c"].map(|name| fs::metadata(dir.path().join(name)).expect("stat"));
+        assert_eq!(a.mtime(), b.mtime());
+        assert_ne!(a.mtime(), c.mtime());
+        assert_eq!(a.mode() & 0o7777, FILE_MODE);
+    }
+}

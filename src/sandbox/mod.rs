@@ -1,0 +1,198 @@
+//! The one door for child processes: nothing else in the daemon starts one.
+//!
+//! Code that nobody reviewed runs as [`Confinement::Sandbox`]: bubblewrap with no network, an empty
+//! environment, read-only mounts and a process-id namespace of its own. What we trust (pnpm, which
+//! runs no project code) runs as [`Confinement::Plain`]. Either way [`Child::end`] confirms that the
+//! whole process tree is gone.
+//!
+//! Invariant: with `build.sandbox = "required"` a [`Confinement::Sandbox`] never falls back to a plain process.
+
+mod argv;
+mod process;
+mod spawner;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use crate::config::{self, SandboxMode};
+use argv::Bwrap;
+pub use argv::Mounts;
+pub use process::{Child, Ended};
+use spawner::Spawner;
+
+/// How long a program may take to tell its version, or the self-test to run.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read of a probe's output.
+const PROBE_OUTPUT_BYTES: u64 = 4096;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Working directory; inside of the sandbox the path is the same.
+    pub cwd: PathBuf,
+    /// The whole environment: nothing of the daemon's own is passed on.
+    pub env: Vec<(OsString, OsString)>,
+    /// How it is held.
+    pub confinement: Confinement,
+}
+
+/// How a child is held.
+#[derive(Debug, Clone)]
+pub enum Confinement {
+    /// Untrusted code.
+    Sandbox(Mounts),
+    /// Trusted programs only.
+    Plain,
+}
+
+/// Why a child could not be started.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says it")]
+pub enum SpawnError {
+    #[error("the sandbox does not work here: {0}")]
+    NoSandbox(String),
+    #[error("cannot start {program}: {source}")]
+    Start { program: PathBuf, source: std::io::Error },
+    #[error("the daemon is shutting down")]
+    Closed,
+}
+
+/// A program that builds need, and whether it is there.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// What it says of its version.
+    pub version: String,
+}
+
+/// The door. Closing it refuses new children; those that run are ended by whoever started them.
+#[derive(Debug)]
+pub struct Door {
+    mode: SandboxMode,
+    bwrap: Result<Bwrap, String>,
+    spawner: Spawner,
+    closed: OnceLock<()>,
+}
+
+impl Door {
+    /// Finds bubblewrap, and runs the real argument list once on `true`.
+    pub async fn open(config: &config::Build, etc: PathBuf) -> std::io::Result<Self> {
+        let spawner = Spawner::start()?;
+        let mut door = Self { mode: config.sandbox, bwrap: Err("not looked for: build.sandbox is off".into()), spawner, closed: OnceLock::new() };
+        if config.sandbox == SandboxMode::Required {
+            door.bwrap = door.find_bwrap(&config.bwrap, etc).await;
+            if let Err(why) = door.self_test().await {
+                tracing::error!(%why, "the sandbox does not work: builds will be refused");
+                door.bwrap = Err(why);
+            }
+        }
+        Ok(door)
+    }
+
+    async fn find_bwrap(&self, program: &Path, etc: PathBuf) -> Result<Bwrap, String> {
+        let hint = "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap), or set build.sandbox = \"off\" on a development machine";
+        let tool = self.find_tool(program, "--version").await.map_err(|e| format!("{e}; {hint}"))?;
+        Ok(Bwrap::new(tool.path, &tool.version, etc))
+    }
+
+    async fn self_test(&self) -> Result<(), String> {
+        self.bwrap.as_ref().map_err(Clone::clone)?;
+        let spec = Spec {
+            program: "/usr/bin/true".into(),
+            args: Vec::new(),
+            cwd: "/".into(),
+            env: Vec::new(),
+            confinement: Confinement::Sandbox(Mounts::default()),
+        };
+        let (ended, _, stderr) = self.output(spec).await?;
+        if ended.code == Some(0) {
+            return Ok(());
+        }
+        Err(format!("bubblewrap cannot make a sandbox here ({}); user namespaces must be allowed for it", stderr.trim()))
+    }
+
+    /// How builds are held, for statuses.
+    pub fn mode(&self) -> SandboxMode {
+        self.mode
+    }
+
+    /// `Ok` where builds may run; else why not, and what to do.
+    pub fn verdict(&self) -> Result<&'static str, &str> {
+        match (self.mode, &self.bwrap) {
+            (SandboxMode::Off, _) => Ok("off: builds run without protection"),
+            (SandboxMode::Required, Ok(_)) => Ok("bubblewrap"),
+            (SandboxMode::Required, Err(why)) => Err(why),
+        }
+    }
+
+    /// Looks `program` up in `PATH` and asks for its version.
+    pub async fn find_tool(&self, program: &Path, version_flag: &str) -> Result<Tool, String> {
+        let path = which(program).ok_or_else(|| format!("{} is not found in PATH", program.display()))?;
+        let spec = Spec {
+            program: path.clone(),
+            args: vec![version_flag.into()],
+            cwd: "/".into(),
+            env: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default()), ("HOME".into(), "/nonexistent".into())],
+            confinement: Confinement::Plain,
+        };
+        let (ended, stdout, stderr) = self.output(spec).await?;
+        match ended.code {
+            Some(0) => Ok(Tool { path, version: stdout.trim().trim_start_matches('v').to_owned() }),
+            _ => Err(format!("{} {version_flag} fails: {}", path.display(), stderr.trim())),
+        }
+    }
+
+    async fn output(&self, spec: Spec) -> Result<(Ended, String, String), String> {
+        let mut child = self.spawn(spec).await.map_err(|e| e.to_string())?;
+        drop(child.take_stdin());
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let out = child.take_stdout();
+        let err = child.take_stderr();
+        let read = async {
+            if let (Some(out), Some(err)) = (out, err) {
+                let (mut out, mut err) = (out.take(PROBE_OUTPUT_BYTES), err.take(PROBE_OUTPUT_BYTES));
+                let _ = tokio::join!(out.read_to_string(&mut stdout), err.read_to_string(&mut stderr));
+            }
+        };
+        let timed_out = tokio::time::timeout(PROBE_TIMEOUT, read).await.is_err();
+        let ended = child.end().await;
+        if timed_out { Err("no answer in time".into()) } else { Ok((ended, stdout, stderr)) }
+    }
+
+    /// Starts a child with its three standard streams piped.
+    pub async fn spawn(&self, spec: Spec) -> Result<Child, SpawnError> {
+        if self.closed.get().is_some() {
+            return Err(SpawnError::Closed);
+        }
+        let bwrap = match (&spec.confinement, self.mode) {
+            (Confinement::Plain, _) | (Confinement::Sandbox(_), SandboxMode::Off) => None,
+            (Confinement::Sandbox(_), SandboxMode::Required) => Some(self.bwrap.clone().map_err(SpawnError::NoSandbox)?),
+        };
+        self.spawner.spawn(spec, bwrap).await
+    }
+
+    /// From now on nothing is started.
+    pub fn close(&self) {
+        let _ = self.closed.set(());
+    }
+}
+
+/// The absolute path of a program: as given, or looked up in `PATH`.
+fn which(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.canonicalize().ok();
+    }
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|candidate| candidate.is_file())?;
+    // Not canonicalised: what a program is called decides what some of them do.
+    std::path::absolute(found).ok()
+}

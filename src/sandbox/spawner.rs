@@ -1,0 +1,78 @@
+//! The thread that starts every child.
+//!
+//! `--die-with-parent` follows the thread that forked, so children are forked by one that lives as
+//! long as the daemon; a pooled thread that idles out would take its builds with it. It also makes
+//! the moment between clearing close-on-exec and the fork a moment in which nothing else forks.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::process::Command;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::argv::Bwrap;
+use super::process::{Child, JOB_VARIABLE};
+use super::{Confinement, SpawnError, Spec};
+
+struct Request {
+    spec: Spec,
+    bwrap: Option<Bwrap>,
+    answer: oneshot::Sender<Result<Child, SpawnError>>,
+}
+
+/// The handle to the thread.
+#[derive(Debug)]
+pub(super) struct Spawner(mpsc::Sender<Request>);
+
+impl Spawner {
+    /// Starts it; it ends with the last handle. Must be called inside of the runtime that will drive the children.
+    pub(super) fn start() -> std::io::Result<Self> {
+        let (sender, requests) = mpsc::channel::<Request>();
+        let runtime = Handle::current();
+        thread::Builder::new().name("spawner".into()).spawn(move || {
+            let _entered = runtime.enter();
+            for Request { spec, bwrap, answer } in requests {
+                // A caller that went away leaves the child to be killed on drop.
+                let _ = answer.send(start(&spec, bwrap.as_ref()));
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    pub(super) async fn spawn(&self, spec: Spec, bwrap: Option<Bwrap>) -> Result<Child, SpawnError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Request { spec, bwrap, answer }).map_err(|_| SpawnError::Closed)?;
+        answered.await.map_err(|_| SpawnError::Closed)?
+    }
+}
+
+fn start(spec: &Spec, bwrap: Option<&Bwrap>) -> Result<Child, SpawnError> {
+    let program = bwrap.map_or(spec.program.as_path(), Bwrap::program);
+    let failed = |source| SpawnError::Start { program: program.to_owned(), source };
+    let mut command = Command::new(program);
+    // bubblewrap's own environment is readable from inside (`/proc/1/environ`): it is empty too.
+    command.env_clear().kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let (Some(bwrap), Confinement::Sandbox(mounts)) = (bwrap, &spec.confinement) {
+        let (status, told) = status_pipe().map_err(failed)?;
+        command.args(bwrap.args(spec, mounts, told.as_raw_fd())).current_dir("/");
+        return command.spawn().map_err(failed).map(|child| Child::sandboxed(child, status));
+    }
+    // The mark by which descendants that left the process group are found.
+    let job = format!("{:032x}", rand::random::<u128>());
+    command.args(&spec.args).envs(spec.env.iter().cloned()).env(JOB_VARIABLE, &job);
+    command.current_dir(&spec.cwd).process_group(0);
+    command.spawn().map_err(failed).map(|child| Child::plain(child, job))
+}
+
+/// A pipe whose writing end a child inherits.
+fn status_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfd(&write, FdFlags::empty())?;
+    Ok((read, write))
+}

@@ -1,0 +1,108 @@
+//! Starts the daemon, and stops it.
+//!
+//! Start: bind, open, take up, drive, serve, tell systemd. Stop, on SIGTERM or SIGINT: refuse new work, let builds finish
+//! until a deadline, stop accepting, end with code 0.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use actix_web::{App as Service, HttpServer};
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::config::Config;
+use crate::http;
+
+/// Connections that are waiting to be accepted at most.
+const BACKLOG: u32 = 1024;
+/// A client gets so long to send its headers.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without a request is kept open so long.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Requests that are under way at shutdown get so long, seconds.
+const REQUESTS_GRACE_S: u64 = 5;
+
+/// Runs the daemon until it is told to stop.
+pub async fn serve(mut config: Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.server.data_dir).with_context(|| format!("cannot make {}", config.server.data_dir.display()))?;
+    // Children run in other directories, so every path is absolute from here on.
+    config.server.data_dir = config.server.data_dir.canonicalize()?;
+    let listener = TcpListener::bind(config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let address = listener.local_addr()?;
+    let grace = config.server.shutdown_grace();
+    let app = App::open(config, address.port()).await?;
+    let driver = app.queue.start();
+    let server = http_server(&app, listener)?;
+    let handle = server.handle();
+    let mut serving = tokio::spawn(server);
+    announce(&app, address)?;
+
+    tokio::select! {
+        () = stop_signal() => {}
+        ended = &mut serving => {
+            ended?.context("the HTTP server ended")?;
+        }
+    }
+    tracing::info!("stopping: new work is refused, running builds may finish");
+    notify(NotifyState::Stopping);
+    app.queue.drain(grace).await;
+    app.door.close();
+    let _ = driver.await;
+    handle.stop(true).await;
+    let _ = std::fs::remove_file(app.data.listen());
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn http_server(app: &Arc<App>, listener: TcpListener) -> anyhow::Result<actix_web::dev::Server> {
+    let data = Data::from(app.clone());
+    listener.set_nonblocking(true)?;
+    let server = HttpServer::new(move || Service::new().app_data(data.clone()).wrap(from_fn(http::observe)).configure(http::routes))
+        .backlog(BACKLOG)
+        .client_request_timeout(HEADERS_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(REQUESTS_GRACE_S)
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// Says where we are: in the log, in `{data_dir}/listen`, to systemd.
+fn announce(app: &App, address: SocketAddr) -> anyhow::Result<()> {
+    let path = app.data.listen();
+    let aside = path.with_extension("tmp");
+    std::fs::write(&aside, address.to_string())?;
+    std::fs::rename(aside, path)?;
+    tracing::info!(%address, data_dir = %app.data.root().display(), "previewd {} listens", env!("CARGO_PKG_VERSION"));
+    if app.auth.is_generated() {
+        let token = std::fs::read_to_string(app.data.token()).unwrap_or_default();
+        tracing::info!("operator's page: {}/#token={token}", app.urls.public());
+    }
+    for (name, tool) in [("node", &app.tools.node), ("pnpm", &app.tools.pnpm)] {
+        if let Err(why) = tool {
+            tracing::error!(%why, "{name} is missing: builds will fail until it is there");
+        }
+    }
+    notify(NotifyState::Ready);
+    Ok(())
+}
+
+fn notify(state: NotifyState<'_>) {
+    // Not under systemd: nobody to tell.
+    let _ = sd_notify::notify(&[state]);
+}
+
+async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
