@@ -57,8 +57,8 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let store = Store::open(&data.state())?;
         let source = Arc::new(Source::open(&config, &|name| std::env::var(name).ok(), metrics.clone())?);
-        let etc = data.runtime().join("etc");
-        let door = Arc::new(Door::open(&config.build, etc).await?);
+        builder::write_runtime(&data)?;
+        let door = Arc::new(Door::open(&config.build, data.sandbox_etc()).await?);
         let tools = Tools::find(&door, &config.build).await;
         let events = Arc::new(Events::default());
         let locks = Arc::new(ProjectLocks::default());

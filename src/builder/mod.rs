@@ -39,6 +39,7 @@ use crate::sync::{SyncFiles, SyncScope, Syncer, remove_tree};
 use install::{Installer, Layer, LayerResult};
 pub use log::{BuildLog, LogWriter, read_log};
 use messages::FailureClaim;
+pub use worker::write_runtime;
 use worker::{Job, Limits, Run, Worker};
 
 const MB: u64 = 1024 * 1024;
@@ -124,12 +125,12 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Wires a builder; writes the worker's scripts out.
+    /// Wires a builder.
     pub fn new(parts: Parts, config: &config::Build) -> io::Result<Self> {
         let output = OutputLimits { files: config.output_files.into(), bytes: u64::from(config.output_mb) * MB };
         let limits = Limits { time: Duration::from_secs(config.timeout_s.into()), memory_mb: config.memory_mb, output };
         let installer = Installer::new(parts.door.clone(), parts.data.clone(), parts.store, &parts.tools, config);
-        let worker = Worker::new(parts.door, parts.data.clone(), parts.tools.node, limits)?;
+        let worker = Worker::new(parts.door, parts.data.clone(), parts.tools.node, limits);
         Ok(Self {
             data: parts.data,
             syncer: parts.syncer,
@@ -228,6 +229,9 @@ impl Builder {
         manifest: &Manifest,
         folder: String,
     ) -> anyhow::Result<Run> {
+        if let Some(why) = self.worker.missing() {
+            return Ok(Run::Failed { failure: Failure::new(FailureKind::Internal, why), claim: None });
+        }
         let set = match self.installer.read_set(dir, manifest, &folder, request.log).await? {
             Ok(set) => set,
             Err(failure) => return Ok(Run::Failed { failure, claim: None }),

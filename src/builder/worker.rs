@@ -92,17 +92,14 @@ struct JobLine<'a> {
 }
 
 impl Worker {
-    /// Writes the scripts out. Blocking, at start only.
-    pub(super) fn new(door: Arc<Door>, data: Arc<DataDir>, node: Result<Tool, String>, limits: Limits) -> std::io::Result<Self> {
-        let etc = etc_dir(&data);
-        std::fs::create_dir_all(&etc)?;
-        for (name, text) in SCRIPTS {
-            std::fs::write(data.runtime().join(name), text)?;
-        }
-        for (name, text) in ETC {
-            std::fs::write(etc.join(name), text)?;
-        }
-        Ok(Self { door, data, node, limits })
+    pub(super) fn new(door: Arc<Door>, data: Arc<DataDir>, node: Result<Tool, String>, limits: Limits) -> Self {
+        Self { door, data, node, limits }
+    }
+
+    /// Why no worker could run here, if so: nothing that trying again would change.
+    pub(super) fn missing(&self) -> Option<String> {
+        let node = self.node.as_ref().err().map(|why| format!("Node.js is needed for builds: {why}"));
+        node.or_else(|| self.door.verdict().err().map(|why| format!("builds are refused: {why}")))
     }
 
     pub(super) async fn run(&self, job: &Job, log: &BuildLog, cancel: &CancellationToken) -> anyhow::Result<Run> {
@@ -132,9 +129,16 @@ impl Worker {
     }
 }
 
-/// Where our own minimal `/etc` lies.
-pub(super) fn etc_dir(data: &DataDir) -> PathBuf {
-    data.runtime().join("etc")
+/// Writes out what the sandbox shows of ours: the worker's scripts, and an `/etc`. Blocking, at start only.
+pub fn write_runtime(data: &DataDir) -> std::io::Result<()> {
+    let folders = [(data.runtime(), SCRIPTS), (data.sandbox_etc(), ETC)];
+    for (folder, files) in folders {
+        std::fs::create_dir_all(&folder)?;
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text)?;
+        }
+    }
+    Ok(())
 }
 
 /// What ended the watching.

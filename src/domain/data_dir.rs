@@ -56,6 +56,11 @@ impl DataDir {
         self.0.join("runtime")
     }
 
+    /// The `/etc` that sandboxed children see.
+    pub fn sandbox_etc(&self) -> PathBuf {
+        self.runtime().join("etc")
+    }
+
     /// All projects.
     pub fn projects(&self) -> PathBuf {
         self.0.join("projects")

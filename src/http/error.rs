@@ -17,7 +17,7 @@ use crate::state::StateError;
 use crate::sync::SyncError;
 
 /// The media type of every error.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+const PROBLEM_JSON: &str = "application/problem+json";
 /// What a caller is told to wait, seconds, where no better figure is known.
 const RETRY_AFTER_S: u32 = 2;
 

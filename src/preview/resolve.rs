@@ -271,7 +271,7 @@ mod tests {
             "docs//index.html",
             "%5c..%5csecret",
         ] {
-            assert_eq!(ask(&dir, path, true, true), "404", "{path}");
+            assert_eq!(ask(&dir, path, false, true), "404", "{path}");
         }
     }
 

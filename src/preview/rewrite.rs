@@ -15,7 +15,7 @@ const ADDRESS_LISTS: &[&str] = &["srcset", "imagesrcset"];
 /// Rewrites `html` for `prefix` (with slashes around). What cannot be parsed is served as it is.
 pub fn for_prefix(html: &[u8], prefix: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(html.len() + html.len() / 8);
-    let element_content = vec![
+    let handlers = [
         element!("*", |element| {
             prefix_attributes(element, prefix);
             Ok(())
@@ -26,7 +26,7 @@ pub fn for_prefix(html: &[u8], prefix: &str) -> Vec<u8> {
             Ok(())
         }),
     ];
-    let settings = Settings { element_content_handlers: element_content, ..Settings::new() };
+    let settings = handlers.into_iter().fold(Settings::new(), lol_html::Settings::append_element_content_handler);
     let mut rewriter = HtmlRewriter::new(settings, |chunk: &[u8]| out.extend_from_slice(chunk));
     let done = rewriter.write(html).is_ok() && rewriter.end().is_ok();
     if done { out } else { html.to_vec() }

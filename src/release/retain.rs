@@ -13,10 +13,11 @@ const LOGS_KEPT: usize = 20;
 
 /// Why a release could not be let go.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says it")]
 pub enum RetainError {
+    /// What is to be kept could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The disk.
     #[error("cannot remove an old release: {0}")]
     Disk(#[from] io::Error),
 }

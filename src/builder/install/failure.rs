@@ -12,7 +12,7 @@ const MAX_MESSAGE_CHARS: usize = 2000;
 
 /// What a failed run calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(super) enum Cause {
     /// The project asks for what does not exist: its failure, kind `install`; never retried.
     Project,
     /// The lockfile does not fit or is broken: again without it.
@@ -29,19 +29,19 @@ pub enum Cause {
 
 /// Why pnpm failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub(super) struct Failure {
     /// What to do about it.
-    pub cause: Cause,
+    pub(super) cause: Cause,
     /// `ERR_PNPM_…`, where pnpm gave one.
-    pub code: Option<String>,
+    pub(super) code: Option<String>,
     /// For the user.
-    pub message: String,
+    pub(super) message: String,
     /// The package it is about.
-    pub package: Option<String>,
+    pub(super) package: Option<String>,
 }
 
 /// Reads the failure from what a run with `--reporter=ndjson` wrote (to either stream).
-pub fn failure(output: &str) -> Failure {
+pub(super) fn failure(output: &str) -> Failure {
     let error = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line["level"] == "error");
     let Some(error) = error else {
         // Killed, or wrong arguments: pnpm itself writes plain text then.

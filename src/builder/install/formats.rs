@@ -10,7 +10,7 @@ use super::pins::{Pins, split_descriptor};
 use super::spec::is_package_name;
 
 /// `package-lock.json` or `npm-shrinkwrap.json`, versions 1 to 3.
-pub fn npm(text: &str) -> Result<Pins, String> {
+pub(super) fn npm(text: &str) -> Result<Pins, String> {
     let lock: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| e.to_string())?;
     let mut pins = Pins::default();
     for (path, package) in entries(&lock["packages"]) {
@@ -48,7 +48,7 @@ fn from_registry(package: &Value) -> bool {
 }
 
 /// `yarn.lock` of yarn 1 (a format of its own).
-pub fn yarn_classic(text: &str) -> Pins {
+pub(super) fn yarn_classic(text: &str) -> Pins {
     let mut pins = Pins::default();
     let mut names: BTreeSet<String> = BTreeSet::new();
     for line in text.lines() {
@@ -75,7 +75,7 @@ pub fn yarn_classic(text: &str) -> Pins {
 }
 
 /// `yarn.lock` of yarn 2 and later (YAML).
-pub fn yarn_berry(lock: &Value) -> Pins {
+pub(super) fn yarn_berry(lock: &Value) -> Pins {
     let mut pins = Pins::default();
     for (descriptors, package) in entries(lock) {
         // `name@npm:1.2.3`; workspace:, patch: and git resolutions are none of the registry's.
@@ -92,7 +92,7 @@ pub fn yarn_berry(lock: &Value) -> Pins {
 }
 
 /// `bun.lock` (JSON with comments and trailing commas).
-pub fn bun(text: &str) -> Result<Pins, String> {
+pub(super) fn bun(text: &str) -> Result<Pins, String> {
     let lock: Value = jsonc_parser::parse_to_serde_value(text, &jsonc_parser::ParseOptions::default()).map_err(|e| e.to_string())?;
     let mut pins = Pins::default();
     for (_, package) in entries(&lock["packages"]) {
@@ -105,7 +105,7 @@ pub fn bun(text: &str) -> Result<Pins, String> {
 }
 
 /// `pnpm-lock.yaml` of any version, when it cannot be used as it is.
-pub fn pnpm(lock: &Value) -> Pins {
+pub(super) fn pnpm(lock: &Value) -> Pins {
     let mut pins = Pins::default();
     for (key, package) in entries(&lock["packages"]) {
         let from_registry = package["resolution"]["integrity"].is_string();

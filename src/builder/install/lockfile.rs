@@ -17,15 +17,15 @@ use super::pins::Pins;
 use super::pnpm_lock;
 
 /// What to look for beside the root `package.json`, in order. The text of `bun.lockb` (binary) is not needed.
-pub const NAMES: [&str; 6] = ["pnpm-lock.yaml", "npm-shrinkwrap.json", "package-lock.json", "yarn.lock", "bun.lock", "bun.lockb"];
+pub(super) const NAMES: [&str; 6] = ["pnpm-lock.yaml", "npm-shrinkwrap.json", "package-lock.json", "yarn.lock", "bun.lock", "bun.lockb"];
 /// In place of a lockfile's name where there is none.
-pub const FRESH: &str = "fresh";
+pub(super) const FRESH: &str = "fresh";
 /// A longer lockfile is not read (a monorepo with 5,000 packages has about 2 MB).
-pub const MAX_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// What goes into the install directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lock {
+pub(super) enum Lock {
     /// Write as `pnpm-lock.yaml` (JSON, which YAML includes), then install.
     Pnpm(String),
     /// Write [`Pins::to_package_lock`] as `package-lock.json`, run `pnpm import`, remove it, then install.
@@ -36,17 +36,17 @@ pub enum Lock {
 
 /// The lock and what to tell the user of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub(super) struct Choice {
     /// The lock.
-    pub lock: Lock,
+    pub(super) lock: Lock,
     /// The file that it came from, or `fresh`.
-    pub source: &'static str,
+    pub(super) source: &'static str,
     /// One line for the build log: which lockfile, why, and why not another.
-    pub note: String,
+    pub(super) note: String,
 }
 
 /// Chooses among the lockfiles that are there (name → text). `importers` are the workspace dirs, "" for the root.
-pub fn choose(found: &BTreeMap<String, String>, root: &Manifest, importers: &BTreeSet<String>) -> Choice {
+pub(super) fn choose(found: &BTreeMap<String, String>, root: &Manifest, importers: &BTreeSet<String>) -> Choice {
     let total = root.direct().count();
     let (mut refused, mut remarks) = (BTreeSet::new(), Vec::new());
     let mut best: Option<(usize, &'static str, Lock, String)> = None;

@@ -9,22 +9,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 /// The fields that decide what is installed; peers last.
-pub const FIELDS: [&str; 4] = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
+pub(super) const FIELDS: [&str; 4] = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
 
 /// Why a project's dependencies cannot be installed. Always the project's own fault: failure kind `install`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {problem}")]
-pub struct ManifestError {
+pub(super) struct ManifestError {
     /// Path below the project root.
-    pub file: String,
+    pub(super) file: String,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub(super) problem: Problem,
 }
 
 /// What is wrong with a `package.json`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum Problem {
+pub(super) enum Problem {
     #[error("not valid JSON: {message} (line {line}, column {column})")]
     Json { message: String, line: usize, column: usize },
     #[error("\"{field}\" has to be an object of package names and versions")]
@@ -39,40 +38,40 @@ pub enum Problem {
 
 /// A filtered `package.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manifest {
+pub(super) struct Manifest {
     /// Where it lies below the project root, `/` between names; "" is the root.
-    pub dir: String,
+    pub(super) dir: String,
     /// Kept for `workspace:` specs and nothing else.
-    pub name: Option<String>,
+    pub(super) name: Option<String>,
     /// Kept for `workspace:` specs and nothing else.
-    pub version: Option<String>,
+    pub(super) version: Option<String>,
     /// Field name → package → spec.
-    pub fields: BTreeMap<&'static str, BTreeMap<String, String>>,
+    pub(super) fields: BTreeMap<&'static str, BTreeMap<String, String>>,
     /// Peers that need not be installed.
-    pub optional_peers: BTreeSet<String>,
+    pub(super) optional_peers: BTreeSet<String>,
     /// `link:` and `file:` specs that stay inside the project: (field, package) → target dir. [`Manifest::link`] settles them.
-    pub local: BTreeMap<(&'static str, String), String>,
+    pub(super) local: BTreeMap<(&'static str, String), String>,
     /// `pnpm.overrides`, `overrides` and `resolutions` as they were written; [`super::workspace`] translates them.
-    pub overrides: Map<String, Value>,
+    pub(super) overrides: Map<String, Value>,
     /// `workspaces`, with bun's catalogs, as written.
-    pub workspaces: Value,
+    pub(super) workspaces: Value,
     /// The tool that the project says it is managed with ("pnpm", "yarn", …), without the version.
-    pub package_manager: Option<String>,
+    pub(super) package_manager: Option<String>,
 }
 
 impl Manifest {
     /// Whether the project names this package itself.
-    pub fn depends_on(&self, name: &str) -> bool {
+    pub(super) fn depends_on(&self, name: &str) -> bool {
         self.direct().any(|(direct, _)| direct == name)
     }
 
     /// Direct dependencies without peers, with their specs.
-    pub fn direct(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn direct(&self) -> impl Iterator<Item = (&str, &str)> {
         FIELDS[..3].iter().filter_map(|field| self.fields.get(field)).flatten().map(|(name, spec)| (name.as_str(), spec.as_str()))
     }
 
     /// Turns paths to workspace members into `workspace:*`; any other path is refused. `members`: dir → package name.
-    pub fn link(&mut self, members: &BTreeMap<String, String>) -> Result<(), ManifestError> {
+    pub(super) fn link(&mut self, members: &BTreeMap<String, String>) -> Result<(), ManifestError> {
         for ((field, name), target) in std::mem::take(&mut self.local) {
             // An alias would need the member's files at a second place.
             if members.get(&target) != Some(&name) {
@@ -87,14 +86,14 @@ impl Manifest {
     }
 
     /// Says which file the problem is in.
-    pub fn error(&self, problem: Problem) -> ManifestError {
+    pub(super) fn error(&self, problem: Problem) -> ManifestError {
         let dir = &self.dir;
         let file = if dir.is_empty() { String::new() } else { format!("{dir}/") } + "package.json";
         ManifestError { file, problem }
     }
 
     /// The `package.json` to install from. Sorted, so equal dependency sets are equal bytes.
-    pub fn to_json(&self) -> String {
+    pub(super) fn to_json(&self) -> String {
         let mut out = Map::new();
         // The root is never a dependency, so its name would only split sets that are the same.
         if !self.dir.is_empty() {

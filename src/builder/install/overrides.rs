@@ -11,7 +11,7 @@ use super::spec::{check_spec, is_package_name, is_range};
 
 /// Selector → spec, and a note for everything left out. The project's `pnpm-workspace.yaml` has the last word, then `pnpm`, npm's and
 /// yarn's fields of the root `package.json`.
-pub fn translate(root: &Manifest, workspace_yaml: &Value) -> (BTreeMap<String, String>, Vec<String>) {
+pub(super) fn translate(root: &Manifest, workspace_yaml: &Value) -> (BTreeMap<String, String>, Vec<String>) {
     let mut overrides = Overrides { root, kept: BTreeMap::new(), notes: Vec::new() };
     let written = |tool| root.overrides.get(tool).unwrap_or(&Value::Null);
     for (selector, spec) in written("yarn").as_object().into_iter().flatten() {

@@ -10,13 +10,13 @@ use super::manifest::{FIELDS, Manifest, ManifestError, Problem};
 use super::spec::{check_spec, has_archive_ending, is_package_name, is_version, join};
 
 /// A `package.json` beyond this is no manifest (the largest real ones are below 100 kB).
-pub const MAX_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// Entries over all dependency fields of one manifest.
-pub const MAX_DEPENDENCIES: usize = 2000;
+pub(super) const MAX_DEPENDENCIES: usize = 2000;
 /// How much of a refused name or spec an error repeats.
 const QUOTED_CHARS: usize = 200;
 /// Reads a project's `package.json` that lies in `dir` ("" is the project root).
-pub fn filter(text: &str, dir: &str) -> Result<Manifest, ManifestError> {
+pub(super) fn filter(text: &str, dir: &str) -> Result<Manifest, ManifestError> {
     let mut manifest = Manifest { dir: dir.to_owned(), ..Manifest::default() };
     read(text, &mut manifest).map_err(|problem| manifest.error(problem))?;
     Ok(manifest)

@@ -11,27 +11,27 @@ use serde_json::{Map, Value, json};
 use super::spec::{is_package_name, is_version};
 
 /// Package name → recorded versions.
-pub type Versions = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Versions = BTreeMap<String, BTreeSet<String>>;
 
 /// What was read from one lockfile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pins {
+pub(super) struct Pins {
     /// Every recorded registry package.
-    pub versions: Versions,
+    pub(super) versions: Versions,
     /// (name, spec) as the lockfile knew them; tells a stale lockfile. Empty where the format does not record them.
-    pub specs: BTreeSet<(String, String)>,
+    pub(super) specs: BTreeSet<(String, String)>,
 }
 
 impl Pins {
     /// Records a version; anything but a plain one (git, tarball, link) is left out, so that it resolves fresh.
-    pub fn add(&mut self, name: &str, version: &str) {
+    pub(super) fn add(&mut self, name: &str, version: &str) {
         if is_package_name(name) && is_version(version) {
             self.versions.entry(name.to_owned()).or_default().insert(version.to_owned());
         }
     }
 
     /// How many of these direct dependencies the lockfile knew with the same spec.
-    pub fn covered<'a>(&self, direct: impl Iterator<Item = (&'a str, &'a str)>) -> usize {
+    pub(super) fn covered<'a>(&self, direct: impl Iterator<Item = (&'a str, &'a str)>) -> usize {
         let known = |(name, spec): &(&str, &str)| {
             if self.specs.is_empty() { self.versions.contains_key(*name) } else { self.specs.contains(&((*name).to_owned(), (*spec).to_owned())) }
         };
@@ -39,7 +39,7 @@ impl Pins {
     }
 
     /// The `package-lock.json` for `pnpm import`. Its tree means nothing: pnpm only collects names and versions.
-    pub fn to_package_lock(&self) -> String {
+    pub(super) fn to_package_lock(&self) -> String {
         let mut packages = Map::from_iter([(String::new(), json!({}))]);
         for (name, versions) in &self.versions {
             for (index, version) in versions.iter().rev().enumerate() {
@@ -51,7 +51,7 @@ impl Pins {
     }
 
     /// Records the specs of a lockfile's root: strings, or objects with a `specifier`.
-    pub fn add_specs(&mut self, owner: &Value) {
+    pub(super) fn add_specs(&mut self, owner: &Value) {
         for field in ["dependencies", "devDependencies", "optionalDependencies"] {
             for (name, spec) in entries(&owner[field]) {
                 let spec = spec.as_str().or_else(|| spec["specifier"].as_str());
@@ -62,7 +62,7 @@ impl Pins {
 }
 
 /// Splits `name@spec`; the name may be scoped.
-pub fn split_descriptor(descriptor: &str) -> Option<(&str, &str)> {
+pub(super) fn split_descriptor(descriptor: &str) -> Option<(&str, &str)> {
     let at = descriptor.get(1..)?.find('@')? + 1;
     Some((&descriptor[..at], &descriptor[at + 1..]))
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The version that flags, settings and messages were checked against.
-pub const VERIFIED: &str = "12.21.0";
+pub(super) const VERIFIED: &str = "12.21.0";
 const FROM_OPERATOR: [&str; 12] = [
     "PATH",
     "SSL_CERT_FILE",
@@ -30,7 +30,7 @@ const FROM_OPERATOR: [&str; 12] = [
 
 /// One way to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(super) enum Mode {
     /// The lockfile as it is, or failure.
     Frozen,
     /// The lockfile where it fits, resolving what it does not know. Without any difference it is as fast as [`Mode::Frozen`].
@@ -40,12 +40,12 @@ pub enum Mode {
 }
 
 /// `pnpm import`: turns the `package-lock.json` that we wrote into `pnpm-lock.yaml`.
-pub fn import_args(registry: &str) -> Vec<String> {
+pub(super) fn import_args(registry: &str) -> Vec<String> {
     ["import", "--ignore-pnpmfile", "--config.pm-on-fail=ignore", "--reporter=ndjson", "--registry", registry].map(str::to_owned).to_vec()
 }
 
 /// `pnpm install`. The flags repeat what our `pnpm-workspace.yaml` says: either alone would do.
-pub fn install_args(mode: Mode, registry: &str) -> Vec<String> {
+pub(super) fn install_args(mode: Mode, registry: &str) -> Vec<String> {
     let flags: &[&str] = match mode {
         Mode::Frozen => &["--frozen-lockfile"],
         // Under CI it would be frozen otherwise.
@@ -68,7 +68,7 @@ pub fn install_args(mode: Mode, registry: &str) -> Vec<String> {
 
 /// The whole environment. `home` is an empty directory of ours: pnpm finds no `.npmrc`, no `config.yaml` and no token there.
 /// Values may hold proxy passwords: never log them.
-pub fn environment(home: &Path, operator: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsString> {
+pub(super) fn environment(home: &Path, operator: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsString> {
     let mut env: BTreeMap<String, OsString> = FROM_OPERATOR.iter().filter_map(|name| Some(((*name).to_owned(), operator(name)?))).collect();
     env.entry("PATH".to_owned()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
     for (name, dir) in [("XDG_CONFIG_HOME", "config"), ("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache")] {
@@ -84,7 +84,7 @@ pub fn environment(home: &Path, operator: impl Fn(&str) -> Option<OsString>) -> 
 
 /// Names a dependency set: SHA-256 over every file that we write into the install directory and over what else decides the result
 /// (pnpm's, node's and the platform's names). Lengths go in too, so that no two sets run together.
-pub fn set_key(files: &BTreeMap<String, String>, identity: &BTreeMap<&str, &str>) -> String {
+pub(super) fn set_key(files: &BTreeMap<String, String>, identity: &BTreeMap<&str, &str>) -> String {
     let mut hash = Sha256::new();
     let parts = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).chain(identity.iter().map(|(name, value)| (*name, *value)));
     for (name, text) in parts {
@@ -101,7 +101,7 @@ pub fn set_key(files: &BTreeMap<String, String>, identity: &BTreeMap<&str, &str>
 }
 
 /// One line of `--reporter=ndjson` for the build log; `None` for what only a progress bar needs.
-pub fn log_line(line: &str) -> Option<String> {
+pub(super) fn log_line(line: &str) -> Option<String> {
     let event: Value = serde_json::from_str(line).ok()?;
     let text = |key: &str| event[key].as_str();
     match (text("name")?, text("level")?) {
@@ -115,7 +115,7 @@ pub fn log_line(line: &str) -> Option<String> {
 
 /// Whether a package of this `package.json` wants to run something when it is installed. (pnpm's own list of them is empty under
 /// `--ignore-scripts`.)
-pub fn has_install_script(package_json: &str) -> bool {
+pub(super) fn has_install_script(package_json: &str) -> bool {
     let package: Value = serde_json::from_str(package_json).unwrap_or_default();
     let scripts = ["preinstall", "install", "postinstall"];
     scripts.iter().any(|name| package["scripts"][name].is_string())

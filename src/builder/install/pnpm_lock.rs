@@ -11,7 +11,7 @@ use super::pins;
 use super::spec::{is_package_name, is_version, join};
 
 /// Rebuilds a lockfile of format 9 from the parts that are safe, or says what is not.
-pub fn filter(lock: &Value, importers: &BTreeSet<String>) -> Result<Value, String> {
+pub(super) fn filter(lock: &Value, importers: &BTreeSet<String>) -> Result<Value, String> {
     let version = &lock["lockfileVersion"];
     if !version.as_str().map_or_else(|| version.to_string(), str::to_owned).starts_with("9.") {
         return Err(format!("format {version} is not read by pnpm 12"));

@@ -15,7 +15,7 @@ const MINIMUM_RELEASE_AGE_MINUTES: u32 = 24 * 60;
 
 /// How `node_modules` is laid out. All of them also offer undeclared packages to the project's own modules, as npm does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// Links into the shared store: about 100 files, warm in 50 ms. A package that imports what it does not declare fails.
     Global,
     /// pnpm's own tree inside the layer: such packages work.
@@ -26,7 +26,7 @@ pub enum Layout {
 
 impl Layout {
     /// The name, in the database and in logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Global => "global",
             Self::Isolated => "isolated",
@@ -35,13 +35,13 @@ impl Layout {
     }
 
     /// Reads a name back.
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         [Self::Global, Self::Isolated, Self::Hoisted].into_iter().find(|layout| layout.as_str() == name)
     }
 
     /// The layout to try where an import fails that this one does not offer. Project code finds every package in the
     /// first two, so only the flat tree can offer it more.
-    pub fn next(self, asked_by_project: bool) -> Option<Self> {
+    pub(crate) fn next(self, asked_by_project: bool) -> Option<Self> {
         match self {
             Self::Global if !asked_by_project => Some(Self::Isolated),
             Self::Global | Self::Isolated => Some(Self::Hoisted),
@@ -52,19 +52,19 @@ impl Layout {
 
 /// Where the installer works.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings<'a> {
+pub(super) struct Settings<'a> {
     /// The layout.
-    pub layout: Layout,
+    pub(super) layout: Layout,
     /// `{data_dir}/shared-store`, absolute.
-    pub store_dir: &'a Path,
+    pub(super) store_dir: &'a Path,
     /// pnpm's metadata cache, absolute, beside the store.
-    pub cache_dir: &'a Path,
+    pub(super) cache_dir: &'a Path,
     /// `build.registry`.
-    pub registry: &'a str,
+    pub(super) registry: &'a str,
 }
 
 /// Our `pnpm-workspace.yaml` (JSON, which YAML includes). Every key was checked against pnpm 12.21, which warns of unknown ones.
-pub fn emit(settings: &Settings<'_>, workspace: &Workspace, members: &BTreeSet<String>) -> String {
+pub(super) fn emit(settings: &Settings<'_>, workspace: &Workspace, members: &BTreeSet<String>) -> String {
     let (store, linker) = match settings.layout {
         Layout::Global => ("global", "isolated"),
         Layout::Isolated => ("project", "isolated"),

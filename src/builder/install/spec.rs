@@ -7,7 +7,7 @@ const MAX_NAME_CHARS: usize = 214;
 const MAX_SPEC_CHARS: usize = 256;
 
 /// Whether pnpm may be given this spec, else what to tell the user.
-pub fn check_spec(name: &str, spec: &str) -> Result<(), &'static str> {
+pub(super) fn check_spec(name: &str, spec: &str) -> Result<(), &'static str> {
     if spec.len() > MAX_SPEC_CHARS {
         return Err("the version is too long");
     }
@@ -41,18 +41,18 @@ fn check_alias(target: &str) -> Result<(), &'static str> {
 }
 
 /// Names of tarballs, which pnpm would read from the disk.
-pub fn has_archive_ending(spec: &str) -> bool {
+pub(super) fn has_archive_ending(spec: &str) -> bool {
     let spec = spec.to_ascii_lowercase();
     [".tgz", ".tar", ".tar.gz"].iter().any(|ending| spec.ends_with(ending))
 }
 
 /// Characters of semver ranges and dist-tags; neither `:` nor `/`, so no path and no URL, and no leading dot.
-pub fn is_range(spec: &str) -> bool {
+pub(super) fn is_range(spec: &str) -> bool {
     !spec.starts_with('.') && spec.chars().all(|c| c.is_ascii_alphanumeric() || " .-+_*^~<>=|,".contains(c))
 }
 
 /// An exact version, as lockfiles record them.
-pub fn is_version(text: &str) -> bool {
+pub(super) fn is_version(text: &str) -> bool {
     let core = text.split(['-', '+']).next().unwrap_or_default();
     let numbers = core.split('.').filter(|part| !part.is_empty() && part.len() < 10 && part.bytes().all(|b| b.is_ascii_digit()));
     core.split('.').count() == 3
@@ -62,7 +62,7 @@ pub fn is_version(text: &str) -> bool {
 }
 
 /// npm's rules, and so never an absolute path, never `..`, never a hidden folder of `node_modules`.
-pub fn is_package_name(name: &str) -> bool {
+pub(super) fn is_package_name(name: &str) -> bool {
     let part =
         |part: &str| !part.is_empty() && !part.starts_with(['.', '_']) && part.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c));
     let well_formed = match name.strip_prefix('@') {
@@ -73,7 +73,7 @@ pub fn is_package_name(name: &str) -> bool {
 }
 
 /// Follows a relative path below the project root; `None` when it leaves the project.
-pub fn join(dir: &str, path: &str) -> Option<String> {
+pub(super) fn join(dir: &str, path: &str) -> Option<String> {
     let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
     for part in path.split('/') {
         match part {

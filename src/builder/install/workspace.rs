@@ -15,24 +15,24 @@ use super::spec::{check_spec, is_package_name};
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_GLOBS: usize = 100;
 /// Importers of one workspace; every one costs a directory in the layer.
-pub const MAX_MEMBERS: usize = 200;
+pub(super) const MAX_MEMBERS: usize = 200;
 
 /// What is taken over from the project.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Workspace {
+pub(super) struct Workspace {
     /// Package globs; `!` excludes.
-    pub globs: Vec<String>,
+    pub(super) globs: Vec<String>,
     /// Catalog name → package → spec; "default" is the unnamed one.
-    pub catalogs: BTreeMap<String, BTreeMap<String, String>>,
+    pub(super) catalogs: BTreeMap<String, BTreeMap<String, String>>,
     /// pnpm's selectors → spec.
-    pub overrides: BTreeMap<String, String>,
+    pub(super) overrides: BTreeMap<String, String>,
     /// What was left out, for the build log.
-    pub notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// Reads the project's `pnpm-workspace.yaml`, if there is one, and what the root `package.json` says of workspaces and overrides.
 /// An error is the project's own fault, in one line.
-pub fn parse(yaml: Option<&str>, root: &Manifest) -> Result<Workspace, String> {
+pub(super) fn parse(yaml: Option<&str>, root: &Manifest) -> Result<Workspace, String> {
     let settings: Value = match yaml {
         Some(text) if text.len() > MAX_BYTES => {
             return Err(format!("pnpm-workspace.yaml has more than {MAX_BYTES} bytes"));
@@ -77,7 +77,7 @@ impl Workspace {
 }
 
 /// The dirs of workspace packages among all `package.json` paths of the project, without the root.
-pub fn members(globs: &[String], package_jsons: &[String]) -> Result<BTreeSet<String>, String> {
+pub(super) fn members(globs: &[String], package_jsons: &[String]) -> Result<BTreeSet<String>, String> {
     let (excluded, included): (Vec<_>, Vec<_>) = globs.iter().map(String::as_str).partition(|glob| glob.starts_with('!'));
     let (included, excluded) = (glob_set(included)?, glob_set(excluded)?);
     let dirs = package_jsons.iter().filter_map(|path| path.strip_suffix("/package.json"));
