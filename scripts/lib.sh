@@ -1,0 +1,84 @@
+# What the scripts share: finding and installing what they need. Sourced, not run.
+#
+# Every function says what it installs before it does. Debian packages come through apt-get (with sudo where we are
+# not root), Node tools through npm, at the versions below.
+
+PNPM_VERSION=12.21.0
+NODE_VERSION=22.23.3
+AZURITE_VERSION=3.37.0
+PLAYWRIGHT_VERSION=1.64.1
+# Vite 7 and 8 need at least this.
+NODE_MIN=20.19.0
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Node tools that only tests and benchmarks use: nothing of theirs lands outside of the checkout.
+TOOLS="$ROOT/target/tools"
+export PATH="$HOME/.cargo/bin:$HOME/.local/bin:/usr/local/bin:$PATH"
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else die "this needs root: $*"; fi
+}
+
+# need_debian PACKAGE…: Debian or Ubuntu packages that are not installed yet.
+need_debian() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  say "installing Debian packages: ${missing[*]}"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+need_rust() {
+  have cargo || die "Rust is needed (1.95 or newer): https://rustup.rs"
+  need_debian gcc libc6-dev
+}
+
+# at_least HAVE WANT: compares versions.
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
+
+# Where programs of ours may be put: for everybody where we can, else for this user.
+bin_dir() {
+  if [ -w /usr/local/bin ]; then echo /usr/local/bin; else mkdir -p "$HOME/.local/bin" && echo "$HOME/.local/bin"; fi
+}
+
+# Node.js: Debian's is too old for Vite 8, so a newer one comes through Debian's npm.
+need_node() {
+  local now; now=$(node --version 2>/dev/null | tr -d v || true)
+  if [ -n "$now" ] && at_least "$now" "$NODE_MIN" && have npm; then return; fi
+  need_debian ca-certificates nodejs npm
+  now=$(node --version | tr -d v)
+  at_least "$now" "$NODE_MIN" && return
+  local arch bin; bin=$(bin_dir)
+  case "$(uname -m)" in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) die "no Node.js $NODE_VERSION for $(uname -m)" ;; esac
+  local prefix; prefix="$(dirname "$bin")/lib/previewd-node"
+  say "installing Node.js $NODE_VERSION into $prefix (Debian's is $now)"
+  npm install --silent --no-audit --no-fund --prefix "$prefix" "node-linux-$arch@$NODE_VERSION" >/dev/null
+  ln -sf "$prefix/node_modules/node-linux-$arch/bin/node" "$bin/node"
+  hash -r
+}
+
+need_pnpm() {
+  need_node
+  local now; now=$(pnpm --version 2>/dev/null || true)
+  if [ -n "$now" ] && at_least "$now" 12.0.0; then return; fi
+  local prefix; prefix=$(dirname "$(bin_dir)")
+  say "installing pnpm $PNPM_VERSION into $prefix"
+  npm install --silent --no-audit --no-fund --global --prefix "$prefix" "pnpm@$PNPM_VERSION" >/dev/null
+  hash -r
+}
+
+# need_node_tool NAME VERSION: into target/tools.
+need_node_tool() {
+  need_node
+  local manifest="$TOOLS/node_modules/$1/package.json"
+  [ -f "$manifest" ] && [ "$(node -p "require('$manifest').version")" = "$2" ] && return
+  say "installing $1 $2 into target/tools"
+  npm install --silent --no-audit --no-fund --prefix "$TOOLS" "$1@$2" >/dev/null
+}
