@@ -59,7 +59,7 @@ need_node() {
   case "$(uname -m)" in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) die "no Node.js $NODE_VERSION for $(uname -m)" ;; esac
   local prefix; prefix="$(dirname "$bin")/lib/previewd-node"
   say "installing Node.js $NODE_VERSION into $prefix (Debian's is $now)"
-  npm install --silent --no-audit --no-fund --prefix "$prefix" "node-linux-$arch@$NODE_VERSION" >/dev/null
+  npm install --loglevel=error --no-audit --no-fund --prefix "$prefix" "node-linux-$arch@$NODE_VERSION" >/dev/null
   ln -sf "$prefix/node_modules/node-linux-$arch/bin/node" "$bin/node"
   hash -r
 }
@@ -70,7 +70,7 @@ need_pnpm() {
   if [ -n "$now" ] && at_least "$now" 12.0.0; then return; fi
   local prefix; prefix=$(dirname "$(bin_dir)")
   say "installing pnpm $PNPM_VERSION into $prefix"
-  npm install --silent --no-audit --no-fund --global --prefix "$prefix" "pnpm@$PNPM_VERSION" >/dev/null
+  npm install --loglevel=error --no-audit --no-fund --global --prefix "$prefix" "pnpm@$PNPM_VERSION" >/dev/null
   hash -r
 }
 
@@ -80,5 +80,5 @@ need_node_tool() {
   local manifest="$TOOLS/node_modules/$1/package.json"
   [ -f "$manifest" ] && [ "$(node -p "require('$manifest').version")" = "$2" ] && return
   say "installing $1 $2 into target/tools"
-  npm install --silent --no-audit --no-fund --prefix "$TOOLS" "$1@$2" >/dev/null
+  npm install --loglevel=error --no-audit --no-fund --prefix "$TOOLS" "$1@$2" >/dev/null
 }
