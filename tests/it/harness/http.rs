@@ -45,7 +45,8 @@ impl Answer {
 
 impl Http {
     pub(crate) fn new(address: &str, token: &str) -> Self {
-        let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("client");
+        // No connection is kept: it would belong to the runtime of one test, and a daemon may be shared by several.
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).redirect(reqwest::redirect::Policy::none()).build().expect("client");
         Self { client, address: address.trim().to_owned(), token: token.trim().to_owned() }
     }
 

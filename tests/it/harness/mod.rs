@@ -4,6 +4,7 @@
 //! the network; everything else of a daemon is its own.
 
 pub(crate) mod azurite;
+pub(crate) mod guard;
 pub(crate) mod http;
 
 use std::io::{BufRead, BufReader};
@@ -50,7 +51,7 @@ impl Options {
     }
 
     pub(crate) async fn start(self) -> Daemon {
-        let dir = tempfile::tempdir().expect("temp dir");
+        let dir = guard::temp_dir();
         self.start_in(Arc::new(dir)).await
     }
 
@@ -70,7 +71,7 @@ static SEED: OnceCell<TempDir> = OnceCell::const_new();
 
 /// A data directory whose store holds what the fixtures need most.
 async fn make_seed() -> TempDir {
-    let dir = Arc::new(tempfile::tempdir().expect("temp dir"));
+    let dir = Arc::new(guard::temp_dir());
     let daemon = Daemon::spawn(dir.clone(), Options::default());
     daemon.push_fixture("seed", "vanilla");
     let answer = daemon.sync_and_wait("seed").await;
@@ -95,10 +96,10 @@ impl Daemon {
     }
 
     fn spawn(dir: Arc<TempDir>, options: Options) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_previewd"));
+        let mut command = guard::command(env!("CARGO_BIN_EXE_previewd"));
         command.arg("serve").env("PREVIEWD__SERVER__LISTEN", "127.0.0.1:0").env("PREVIEWD__SERVER__DATA_DIR", dir.path().join("data"));
         command.envs(options.env.iter().cloned()).stderr(Stdio::piped()).stdin(Stdio::null());
-        let mut process = command.spawn().expect("the daemon starts");
+        let mut process = guard::spawn(command);
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, started) = std::sync::mpsc::channel();
         let (stderr, copy) = (process.stderr.take().expect("stderr"), log.clone());
