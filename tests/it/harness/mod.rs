@@ -6,6 +6,7 @@
 pub(crate) mod azurite;
 pub(crate) mod guard;
 pub(crate) mod http;
+pub(crate) mod shared;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
