@@ -6,3 +6,4 @@ mod api;
 mod builds;
 mod faults;
 mod harness;
+mod serving;

@@ -11,6 +11,7 @@ pub(crate) mod shared;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ impl Options {
         Daemon::spawn(dir, self)
     }
 }
+
+/// Numbers the files that are written aside.
+static PUTS: AtomicU64 = AtomicU64::new(0);
 
 static SEED: OnceCell<TempDir> = OnceCell::const_new();
 
@@ -171,7 +175,8 @@ impl Daemon {
     pub(crate) fn put(&self, project: &str, path: &str, content: impl AsRef<[u8]>) {
         let target = self.source(project, path);
         std::fs::create_dir_all(target.parent().expect("parent")).expect("mkdir");
-        let aside = self.dir.path().join("put-aside");
+        // Several tests may write at once.
+        let aside = self.dir.path().join(format!("put-aside-{}", PUTS.fetch_add(1, Ordering::Relaxed)));
         std::fs::write(&aside, content).expect("write");
         std::fs::rename(aside, target).expect("rename");
     }
