@@ -36,11 +36,12 @@ let current = null;
 // --- messages ---------------------------------------------------------------------------------------------------------------------
 
 /** Begins with a newline of its own: a child process of the project may share fd 1 and have left half a line there. */
-function send(message) {
-  const line = Buffer.from(`\n${encode(message)}`);
-  for (let sent = 0; sent < line.length; ) {
+const send = (message) => writeAll(1, Buffer.from(`\n${encode(message)}`));
+
+function writeAll(fd, bytes) {
+  for (let sent = 0; sent < bytes.length; ) {
     try {
-      sent += fs.writeSync(1, line, sent);
+      sent += fs.writeSync(fd, bytes, sent);
     } catch (error) {
       if (error.code !== 'EAGAIN') throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WRITE_RETRY_MS);
@@ -84,9 +85,20 @@ function diagnosticContext(job) {
 
 // --- guards -----------------------------------------------------------------------------------------------------------------------
 
-/** stdout is the protocol's; the daemon reads stderr as the build's log. */
+/**
+ * stdout is the protocol's; the daemon reads stderr as the build's log. Node's own writing to a pipe queues in memory what the pipe
+ * does not take, without end where a plugin prints in a loop: this waits for the daemon, which stops a build that prints too much.
+ */
 function keepStdoutForMessages() {
-  process.stdout.write = process.stderr.write.bind(process.stderr);
+  const write = (chunk, encoding, done) => {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, typeof encoding === 'string' ? encoding : 'utf8') : chunk;
+    writeAll(2, bytes);
+    const callback = typeof encoding === 'function' ? encoding : done;
+    if (typeof callback === 'function') process.nextTick(callback);
+    return true;
+  };
+  process.stdout.write = write;
+  process.stderr.write = write;
 }
 
 /** A silent end would leave the user without a reason, so every way for user code to end the process becomes a failure first. */

@@ -1,6 +1,6 @@
 //! Runs the Vite worker once for one build, within its limits.
 //!
-//! 1. start it in the sandbox  2. send the job  3. read messages and log lines, watching time, log and output
+//! 1. start it in the sandbox  2. send the job  3. read messages and log lines, watching time, memory, log and output
 //! 4. end its process tree and confirm that it is gone  5. say how it went
 //!
 //! Invariant: when [`Worker::run`] returns, nothing of the build runs any more.
@@ -31,10 +31,11 @@ const ETC: &[(&str, &str)] = &[
     ("group", "root:x:0:\nnogroup:x:65534:\n"),
     ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
-/// How often output and log are looked at while a build runs.
+/// How often memory, output and log are looked at while a build runs.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+const MB: u64 = 1024 * 1024;
 /// Bytes of the tmpfs for Vite's bundled configuration.
-const VITE_TEMP_BYTES: u64 = 16 * 1024 * 1024;
+const VITE_TEMP_BYTES: u64 = 16 * MB;
 /// Warnings that a build's record keeps, and the longest of them, in characters.
 const WARNINGS_MAX: usize = 10;
 const WARNING_CHARS_MAX: usize = 500;
@@ -148,6 +149,7 @@ enum Verdict {
     /// It ended without a word.
     Silent,
     TimedOut,
+    OutOfMemory,
     LogFlood,
     OutputFlood(Failure),
     Cancelled,
@@ -182,6 +184,9 @@ impl Watch<'_> {
                 () = cancel.cancelled() => return Verdict::Cancelled,
                 () = &mut deadline => return Verdict::TimedOut,
                 _ = watch.tick() => {
+                    if child.memory_bytes().await > u64::from(self.limits.memory_mb) * MB {
+                        return Verdict::OutOfMemory;
+                    }
                     if self.log.is_flooded() {
                         return Verdict::LogFlood;
                     }
@@ -249,12 +254,17 @@ impl Watch<'_> {
         let (files, bytes) = tokio::task::spawn_blocking(move || measure(&out)).await.ok()?;
         let over = |what: String| Some(Failure::new(FailureKind::Output, what));
         if bytes > limits.bytes {
-            return over(format!("the output has more than {} MB, the limit build.output_mb", limits.bytes / (1024 * 1024)));
+            return over(format!("the output has more than {} MB, the limit build.output_mb", limits.bytes / MB));
         }
         if files > limits.files {
             return over(format!("the output has more than {} files, the limit build.output_files", limits.files));
         }
         None
+    }
+
+    fn out_of_memory(&self) -> Run {
+        let message = format!("the build needed more than {} MB, the limit build.memory_mb", self.limits.memory_mb);
+        Run::Failed { failure: Failure::new(FailureKind::Memory, message), claim: None }
     }
 
     fn conclude(self, verdict: Verdict, code: Option<i32>) -> Run {
@@ -267,11 +277,10 @@ impl Watch<'_> {
                 let seconds = self.limits.time.as_secs();
                 failed(FailureKind::Timeout, format!("the build took longer than {seconds} s, the limit build.timeout_s"))
             }
+            Verdict::OutOfMemory => self.out_of_memory(),
             Verdict::LogFlood => failed(FailureKind::Output, "the build wrote far more than build.log_kb to its log and was stopped".into()),
             Verdict::OutputFlood(failure) => Run::Failed { failure, claim: None },
-            Verdict::Silent if self.heap_exhausted || code == Some(KILLED_CODE) => {
-                failed(FailureKind::Memory, format!("the build needed more than {} MB, the limit build.memory_mb", self.limits.memory_mb))
-            }
+            Verdict::Silent if self.heap_exhausted || code == Some(KILLED_CODE) => self.out_of_memory(),
             Verdict::Silent => {
                 let how = code.map_or("was killed".to_owned(), |code| format!("ended with exit code {code}"));
                 let kind = if self.config.is_none() { FailureKind::Config } else { FailureKind::Compile };

@@ -8,6 +8,7 @@
 //! Invariant: with `build.sandbox = "required"` a [`Confinement::Sandbox`] never falls back to a plain process.
 
 mod argv;
+mod memory;
 mod process;
 mod spawner;
 

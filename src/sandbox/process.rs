@@ -16,6 +16,8 @@ use tokio::net::unix::pipe;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::memory::tree_bytes;
+
 /// Marks every process of a plain child's tree in its environment.
 pub(super) const JOB_VARIABLE: &str = "PREVIEWD_JOB";
 /// How long a killed tree may take to be gone before it is reported as stuck.
@@ -71,6 +73,12 @@ impl Child {
     /// The child's standard error, once.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.inner.stderr.take()
+    }
+
+    /// Bytes of memory that the tree holds; 0 once it has ended.
+    pub async fn memory_bytes(&self) -> u64 {
+        let Some(root) = self.inner.id() else { return 0 };
+        tokio::task::spawn_blocking(move || tree_bytes(root)).await.unwrap_or(0)
     }
 
     /// Waits until the child's first process has ended by itself; the tree may still live.

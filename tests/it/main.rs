@@ -3,4 +3,7 @@
 //! They run the daemon as a process and talk to it as its callers do. `scripts/test` installs what they need.
 
 mod api;
+mod builds;
+mod faults;
 mod harness;
+mod serving;

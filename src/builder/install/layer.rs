@@ -93,7 +93,9 @@ pub(super) async fn existing(wanted: &Wanted) -> anyhow::Result<Option<Layer>> {
     match tokio::fs::read(wanted.layer.dir.join(LAYER_FILE)).await {
         Ok(text) => {
             let file: LayerFile = serde_json::from_slice(&text)?;
-            Ok(Some(Layer { lockfile: file.lockfile, hit: true, ..wanted.layer.clone() }))
+            // Another project may have asked first, from a lockfile of another name with the same versions; whether those held is the layer's.
+            let lockfile = if file.lockfile == FRESH { file.lockfile } else { wanted.layer.lockfile.clone() };
+            Ok(Some(Layer { lockfile, hit: true, ..wanted.layer.clone() }))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e.into()),

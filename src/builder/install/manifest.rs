@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 /// The fields that decide what is installed; peers last.
 pub(super) const FIELDS: [&str; 4] = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
 
-/// Why a project's dependencies cannot be installed. Always the project's own fault: failure kind `install`.
+/// Why a project's dependencies cannot be installed. Always the project's own fault: failure kind `config` where the file
+/// cannot be read at all, else `install`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {problem}")]
 pub(super) struct ManifestError {
@@ -57,6 +58,8 @@ pub(super) struct Manifest {
     pub(super) workspaces: Value,
     /// The tool that the project says it is managed with ("pnpm", "yarn", …), without the version.
     pub(super) package_manager: Option<String>,
+    /// Names of the scripts that an installer would run; they never are.
+    pub(super) install_scripts: Vec<&'static str>,
 }
 
 impl Manifest {

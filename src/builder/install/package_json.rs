@@ -15,6 +15,9 @@ pub(super) const MAX_BYTES: usize = 1024 * 1024;
 pub(super) const MAX_DEPENDENCIES: usize = 2000;
 /// How much of a refused name or spec an error repeats.
 const QUOTED_CHARS: usize = 200;
+/// Scripts that npm and pnpm run when they install a project.
+const INSTALL_SCRIPTS: [&str; 7] = ["preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare", "prepublish"];
+
 /// Reads a project's `package.json` that lies in `dir` ("" is the project root).
 pub(super) fn filter(text: &str, dir: &str) -> Result<Manifest, ManifestError> {
     let mut manifest = Manifest { dir: dir.to_owned(), ..Manifest::default() };
@@ -50,6 +53,8 @@ fn read(text: &str, manifest: &mut Manifest) -> Result<(), Problem> {
     for (tool, value) in overrides {
         manifest.overrides.extend(value.map(|value| (tool.to_owned(), value.clone())));
     }
+    let scripts = root.get("scripts").and_then(Value::as_object);
+    manifest.install_scripts = INSTALL_SCRIPTS.into_iter().filter(|name| scripts.is_some_and(|scripts| scripts.contains_key(*name))).collect();
     let meta = root.get("peerDependenciesMeta").and_then(Value::as_object);
     let optional = meta.into_iter().flatten().filter(|(_, peer)| peer["optional"] == true);
     let names = optional.map(|(name, _)| name.clone());

@@ -6,13 +6,17 @@ use std::io;
 use std::path::Path;
 
 use super::lockfile::{self, Lock};
-use super::manifest::{Manifest, ManifestError};
+use super::manifest::{Manifest, ManifestError, Problem};
 use super::package_json::filter;
 use super::workspace::{self, Workspace};
 use crate::domain::app_root::join;
 use crate::domain::{Failure, FailureKind};
 
 const PACKAGE_JSON: &str = "package.json";
+/// Code that pnpm would run while it resolves.
+const PNPMFILES: [&str; 2] = [".pnpmfile.cjs", ".pnpmfile.mjs"];
+/// Install scripts that the log names.
+const NEVER_RUN_MAX: usize = 20;
 const WORKSPACE_FILE: &str = "pnpm-workspace.yaml";
 
 /// What decides what is installed.
@@ -87,6 +91,7 @@ fn read_root(work: &Path, package_jsons: &[String], root: &str) -> io::Result<Re
     let choice = lockfile::choose(&locks, &manifests.all[""], &importers);
     let mut notes = manifests.workspace.notes.clone();
     notes.push(choice.note);
+    notes.extend(never_run(&folder, &manifests.all));
     Ok(Ok(DependencySet {
         root: root.to_owned(),
         files: manifests.all.iter().map(|(dir, manifest)| (join(dir, PACKAGE_JSON), manifest.to_json())).collect(),
@@ -128,6 +133,18 @@ fn read_manifests(folder: &Path, root_text: &str, yaml: Option<&str>, package_js
     Ok(Ok(Manifests { workspace, all }))
 }
 
+/// One line for the build log: what of the project another installer would have run.
+fn never_run(folder: &Path, manifests: &BTreeMap<String, Manifest>) -> Option<String> {
+    let scripts = manifests.iter().flat_map(|(dir, manifest)| manifest.install_scripts.iter().map(move |name| (dir, name)));
+    let scripts = scripts.map(|(dir, name)| format!("{name} of {}", join(dir, PACKAGE_JSON)));
+    let hooks = PNPMFILES.iter().filter(|name| folder.join(name).exists()).map(|name| (*name).to_owned());
+    let all: Vec<String> = scripts.chain(hooks).collect();
+    let more = all.len().saturating_sub(NEVER_RUN_MAX);
+    let listed = all[..all.len() - more].join(", ");
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    (!all.is_empty()).then(|| format!("install scripts of a project are never run: {listed}{more}"))
+}
+
 fn read_locks(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for name in lockfile::NAMES {
@@ -150,7 +167,14 @@ fn read_text(path: &Path) -> io::Result<Option<String>> {
 }
 
 fn refused(error: &ManifestError) -> Failure {
-    Failure { file: Some(error.file.clone()), ..Failure::new(FailureKind::Install, error.to_string()) }
+    let file = Some(error.file.clone());
+    match error.problem {
+        Problem::Json { line, column, .. } => {
+            let (line, column) = (u32::try_from(line).ok(), u32::try_from(column).ok());
+            Failure { file, line, column, ..Failure::new(FailureKind::Config, error.to_string()) }
+        }
+        _ => Failure { file, ..Failure::new(FailureKind::Install, error.to_string()) },
+    }
 }
 
 fn placed(root: &str, failure: Failure) -> Failure {
@@ -225,8 +249,17 @@ mod tests {
     #[test]
     fn what_is_refused_is_the_projects_failure() {
         let broken = set_of(&[("client/package.json", "{")], "client").expect_err("broken");
-        assert_eq!((broken.kind, broken.file.as_deref()), (FailureKind::Install, Some("client/package.json")));
+        assert_eq!((broken.kind, broken.file.as_deref(), broken.line), (FailureKind::Config, Some("client/package.json"), Some(1)));
         let spec = set_of(&[("package.json", r#"{"dependencies": {"x": "file:../../etc"}}"#)], "").expect_err("refused");
+        assert_eq!(spec.kind, FailureKind::Install);
         assert!(spec.message.contains('x') && spec.message.contains("file:../../etc"), "{}", spec.message);
+    }
+
+    #[test]
+    fn what_is_never_run_is_named() {
+        let set =
+            set_of(&[("package.json", r#"{"scripts": {"prepare": "husky", "build": "vite build"}}"#), (".pnpmfile.cjs", "")], "").expect("a set");
+        let expected = "install scripts of a project are never run: prepare of package.json, .pnpmfile.cjs";
+        assert!(set.notes.iter().any(|note| note == expected), "{:?}", set.notes);
     }
 }

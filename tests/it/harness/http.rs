@@ -45,7 +45,9 @@ impl Answer {
 
 impl Http {
     pub(crate) fn new(address: &str, token: &str) -> Self {
-        let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("client");
+        // Nothing is asked for or decoded that the test does not see. No connection is kept: it would belong to the runtime of one test, and a daemon may be shared by several.
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).redirect(reqwest::redirect::Policy::none());
+        let client = client.no_gzip().no_brotli().no_deflate().no_zstd().build().expect("client");
         Self { client, address: address.trim().to_owned(), token: token.trim().to_owned() }
     }
 

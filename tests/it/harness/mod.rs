@@ -4,11 +4,14 @@
 //! the network; everything else of a daemon is its own.
 
 pub(crate) mod azurite;
+pub(crate) mod guard;
 pub(crate) mod http;
+pub(crate) mod shared;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,7 +53,7 @@ impl Options {
     }
 
     pub(crate) async fn start(self) -> Daemon {
-        let dir = tempfile::tempdir().expect("temp dir");
+        let dir = guard::temp_dir();
         self.start_in(Arc::new(dir)).await
     }
 
@@ -66,11 +69,14 @@ impl Options {
     }
 }
 
+/// Numbers the files that are written aside.
+static PUTS: AtomicU64 = AtomicU64::new(0);
+
 static SEED: OnceCell<TempDir> = OnceCell::const_new();
 
 /// A data directory whose store holds what the fixtures need most.
 async fn make_seed() -> TempDir {
-    let dir = Arc::new(tempfile::tempdir().expect("temp dir"));
+    let dir = Arc::new(guard::temp_dir());
     let daemon = Daemon::spawn(dir.clone(), Options::default());
     daemon.push_fixture("seed", "vanilla");
     let answer = daemon.sync_and_wait("seed").await;
@@ -95,10 +101,10 @@ impl Daemon {
     }
 
     fn spawn(dir: Arc<TempDir>, options: Options) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_previewd"));
+        let mut command = guard::command(env!("CARGO_BIN_EXE_previewd"));
         command.arg("serve").env("PREVIEWD__SERVER__LISTEN", "127.0.0.1:0").env("PREVIEWD__SERVER__DATA_DIR", dir.path().join("data"));
         command.envs(options.env.iter().cloned()).stderr(Stdio::piped()).stdin(Stdio::null());
-        let mut process = command.spawn().expect("the daemon starts");
+        let mut process = guard::spawn(command);
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, started) = std::sync::mpsc::channel();
         let (stderr, copy) = (process.stderr.take().expect("stderr"), log.clone());
@@ -169,7 +175,8 @@ impl Daemon {
     pub(crate) fn put(&self, project: &str, path: &str, content: impl AsRef<[u8]>) {
         let target = self.source(project, path);
         std::fs::create_dir_all(target.parent().expect("parent")).expect("mkdir");
-        let aside = self.dir.path().join("put-aside");
+        // Several tests may write at once.
+        let aside = self.dir.path().join(format!("put-aside-{}", PUTS.fetch_add(1, Ordering::Relaxed)));
         std::fs::write(&aside, content).expect("write");
         std::fs::rename(aside, target).expect("rename");
     }
