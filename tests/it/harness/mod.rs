@@ -4,7 +4,9 @@
 //! the network; everything else of a daemon is its own.
 
 pub(crate) mod azurite;
+pub(crate) mod faults;
 pub(crate) mod http;
+pub(crate) mod probe;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
