@@ -3,12 +3,14 @@
 //! They run the daemon as a process and talk to it as its callers do. `scripts/test` installs what they need.
 
 mod api;
+mod authentication;
 mod azure;
 mod azure_faults;
 mod azure_source;
 mod crash;
 mod harness;
 mod lifecycle;
+mod operations;
 mod queue;
 mod sync;
 mod sync_safety;
