@@ -93,7 +93,8 @@ async fn logs_come_as_text_as_json_lines_and_live() {
     let older = daemon.http.get(&format!("/logs/demo?build={first}")).await.text();
     assert!(older.contains("of revision 1") && older.contains("newer revision"), "{older}");
 
-    let json_lines = Http::send(daemon.http.request(Method::GET, "/logs/demo").bearer_auth(&daemon.http.token).header(ACCEPT, "application/x-ndjson")).await;
+    let json_lines =
+        Http::send(daemon.http.request(Method::GET, "/logs/demo").bearer_auth(&daemon.http.token).header(ACCEPT, "application/x-ndjson")).await;
     let lines: Vec<Value> = json_lines.text().lines().map(|line| serde_json::from_str(line).expect("json")).collect();
     assert_eq!(lines.len(), newest.text().lines().count());
     assert!(lines.iter().all(|line| line["time"].is_string() && line["level"].is_string() && line["message"].is_string()));
