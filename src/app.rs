@@ -20,7 +20,10 @@ use crate::release::{Compressor, Retention, remove_leftovers};
 use crate::sandbox::Door;
 use crate::source::Source;
 use crate::state::Store;
-use crate::sync::Syncer;
+use crate::sync::{Syncer, remove_tree};
+
+/// What the folder of a layer begins with until it is whole.
+const HALF_LAYER_PREFIX: &str = ".tmp-";
 
 /// The daemon's handles.
 #[derive(Debug)]
@@ -143,6 +146,20 @@ async fn take_up(store: &Store, data: &Arc<DataDir>) -> anyhow::Result<()> {
         tracing::warn!(builds = interrupted.len(), "builds that an earlier run did not finish are taken up again");
     }
     let data = data.clone();
-    let clean = move || -> io::Result<()> { interrupted.iter().try_for_each(|project| remove_leftovers(&data.project(project))) };
+    let clean = move || -> io::Result<()> {
+        interrupted.iter().try_for_each(|project| remove_leftovers(&data.project(project)))?;
+        remove_half_layers(&data)
+    };
     Ok(tokio::task::spawn_blocking(clean).await??)
+}
+
+/// Removes layers whose installation was cut short: the project that wanted one may want another by now.
+fn remove_half_layers(data: &DataDir) -> io::Result<()> {
+    for entry in std::fs::read_dir(data.layers())? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(HALF_LAYER_PREFIX) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
 }

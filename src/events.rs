@@ -77,8 +77,9 @@ impl LogFeed {
         Self { lines: Mutex::default(), progress: watch::Sender::new(Progress::default()) }
     }
 
-    /// Adds a line.
-    pub fn push(&self, line: LogLine) {
+    /// Adds a line; its time to the millisecond, as the file has it, so that a log reads the same live and afterwards.
+    pub fn push(&self, mut line: LogLine) {
+        line.time = Timestamp::from_millisecond(line.time.as_millisecond()).unwrap_or(line.time);
         let lines = {
             let mut all = self.lock();
             all.push(line);

@@ -107,9 +107,9 @@ fn check_wait(wait_ms: u64) -> Result<Duration, ApiError> {
     Ok(Duration::from_millis(wait_ms))
 }
 
-/// The paths to look at (`None`: everything), and those to leave alone.
+/// The paths to look at (`None`: everything, where no file is named), and those to leave alone.
 fn split_paths(files: Option<Vec<ChangedFile>>) -> Result<(Option<BTreeSet<SourcePath>>, Vec<String>), ApiError> {
-    let Some(files) = files else { return Ok((None, Vec::new())) };
+    let Some(files) = files.filter(|files| !files.is_empty()) else { return Ok((None, Vec::new())) };
     let (mut paths, mut ignored) = (BTreeSet::new(), Vec::new());
     for file in files {
         let (path, kind) = match file {
@@ -182,7 +182,7 @@ mod tests {
         let (paths, ignored) = split_paths(body.changed_files).expect("valid");
         let paths: Vec<_> = paths.expect("some").into_iter().map(String::from).collect();
         assert_eq!((paths, ignored), (vec!["a.ts".into(), "b.ts".into(), "c.ts".into()], vec!["api/x.py".to_owned()]));
-        assert!(split_paths(None).expect("valid").0.is_none());
+        assert!(split_paths(None).expect("valid").0.is_none() && split_paths(Some(Vec::new())).expect("valid").0.is_none());
         let bad = split_paths(Some(vec![ChangedFile::Path("../x".into())]));
         assert!(matches!(bad, Err(ApiError::InvalidPath { .. })));
     }

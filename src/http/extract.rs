@@ -77,6 +77,10 @@ pub(super) fn parse_json<T: DeserializeOwned + Default>(request: &HttpRequest, b
     if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         return Err(ApiError::UnsupportedMediaType);
     }
+    // Serde would take a list for a struct, by position.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(ApiError::InvalidBody("a body is a JSON object".into()));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|e| ApiError::InvalidBody(format!("at {}: {}", e.path(), e.inner())))
 }

@@ -28,22 +28,27 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(preview_host)
         .service(resource("/sync-project/{id}", web::post().to(control::sync_project)))
         .service(resource("/build/{id}", web::post().to(control::build)))
-        .service(resource("/status/{id}", web::get().to(read::status)))
-        .service(resource("/builds/{id}", web::get().to(read::builds)))
-        .service(resource("/logs/{id}", web::get().to(logs::logs)))
-        .service(resource("/projects", web::get().to(read::projects)))
+        .service(resource("/status/{id}", get().to(read::status)))
+        .service(resource("/builds/{id}", get().to(read::builds)))
+        .service(resource("/logs/{id}", get().to(logs::logs)))
+        .service(resource("/projects", get().to(read::projects)))
         .service(resource("/projects/{id}", web::delete().to(control::delete)))
-        .service(resource("/health", web::get().to(health::health)))
-        .service(resource("/health/live", web::get().to(health::live)))
-        .service(resource("/health/ready", web::get().to(health::ready)))
-        .service(resource("/metrics", web::get().to(health::metrics)))
-        .service(resource("/", web::get().to(health::front_page)))
+        .service(resource("/health", get().to(health::health)))
+        .service(resource("/health/live", get().to(health::live)))
+        .service(resource("/health/ready", get().to(health::ready)))
+        .service(resource("/metrics", get().to(health::metrics)))
+        .service(resource("/", get().to(health::front_page)))
         .service(web::resource("/preview/{id}").route(web::to(preview::without_slash)))
         .service(web::resource("/preview/{id}/{path:.*}").route(web::to(preview::by_path)))
         .default_service(web::to(not_found));
 }
 
-/// One address with one method; any other method is told so. `HEAD` goes where `GET` goes.
+/// `GET`, and `HEAD` wherever there is a `GET`: the server leaves the body out.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// One address with one method; any other method is told so.
 fn resource(path: &str, route: Route) -> actix_web::Resource {
     web::resource(path).route(route).default_service(web::to(method_not_allowed))
 }

@@ -6,6 +6,8 @@
 //! Invariant: sync and accept happen under one lock, so revisions follow the order of the sources.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,10 @@ use crate::domain::{DataDir, Priority, ProjectId, Revision, SourcePath};
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::state::{Accept, Accepted, StateError, Store};
-use crate::sync::{SyncError, SyncReport, SyncScope, Syncer};
+use crate::sync::{SyncError, SyncReport, SyncScope, Syncer, remove_tree};
+
+/// Tries to empty a deleted project's directory.
+const REMOVE_ROUNDS_MAX: u32 = 100;
 
 /// What a caller wants synced and built.
 #[derive(Debug, Clone)]
@@ -108,11 +113,13 @@ impl Intake {
             Accepted::Unchanged(revision) => (revision, false),
             Accepted::Building(revision) => (revision, true),
         };
-        if building {
-            self.queue.accepted(project, revision);
-            self.board.write(project).await;
-            self.events.status_changed(project);
+        if !building {
+            // Sources that were damaged here may have been fetched anew, but against what was accepted nothing changed.
+            return Ok(SyncAnswer { revision, building, changes: Vec::new(), deleted: Vec::new(), rejected: report.rejected });
         }
+        self.queue.accepted(project, revision);
+        self.board.write(project).await;
+        self.events.status_changed(project);
         Ok(SyncAnswer { revision, building, changes: report.changes, deleted: report.deleted, rejected: report.rejected })
     }
 
@@ -176,11 +183,23 @@ impl Intake {
         self.queue.stop_for_deletion(project).await;
         self.queue.forget(project);
         let root = self.data.project(project).root().to_owned();
-        let removed = tokio::task::spawn_blocking(move || crate::sync::remove_tree(&root)).await;
+        let removed = tokio::task::spawn_blocking(move || remove_all(&root)).await;
         removed.map_err(std::io::Error::other).and_then(|done| done).map_err(SyncError::Disk)?;
         self.events.status_changed(project);
         Ok(known)
     }
+}
+
+/// Removes a project's directory. The release that was published last may still be compressed: what appears in a folder
+/// while it is emptied takes another round.
+fn remove_all(root: &Path) -> io::Result<()> {
+    for _ in 1..REMOVE_ROUNDS_MAX {
+        match remove_tree(root) {
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            done => return done,
+        }
+    }
+    remove_tree(root)
 }
 
 /// The paths of a request as a scope: none at all means everything.

@@ -191,6 +191,13 @@ impl Queue {
     async fn run(self: Arc<Self>, claim: Claim, slot: OwnedSemaphorePermit) {
         let running = Arc::new(Running::new(claim.build, claim.revision, claim.superseded));
         self.running.insert(claim.project.clone(), running.clone());
+        // A deletion removes the row, then looks for a running build. Looking the other way round here, one of
+        // the two sees the other, and nothing is built for a project that is gone.
+        if matches!(self.parts.store.renew(&claim, Timestamp::now().as_millisecond() + lease_ms()).await, Ok(false)) {
+            self.running.remove(&claim.project);
+            running.ended.cancel();
+            return;
+        }
         self.parts.metrics.builds_running.inc();
         let lease = tokio::spawn(keep_lease(self.parts.store.clone(), claim.clone()));
         self.tell(&claim.project).await;

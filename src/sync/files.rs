@@ -49,11 +49,13 @@ impl SyncFiles {
         tokio::fs::try_exists(self.dir.sync_intent()).await
     }
 
-    /// An empty `.incoming`.
+    /// An empty folder below `.incoming`, and nothing beside it. Its name is new each time: a fetch that a failed
+    /// sync left behind on its thread finds no folder to write to.
     pub(super) async fn make_incoming(&self) -> io::Result<PathBuf> {
-        let incoming = self.dir.incoming();
+        let all = self.dir.incoming();
         blocking(move || {
-            remove_tree(&incoming)?;
+            remove_tree(&all)?;
+            let incoming = all.join(format!("{:016x}", rand::random::<u64>()));
             fs::create_dir_all(&incoming)?;
             Ok(incoming)
         })
@@ -77,7 +79,8 @@ impl SyncFiles {
         blocking(move || {
             let frontend = dir.frontend();
             File::create(dir.sync_intent())?.sync_all()?;
-            if anew {
+            // A symlink in its place would lead every file elsewhere.
+            if anew || frontend.is_symlink() {
                 remove_tree(&frontend)?;
             }
             fs::create_dir_all(&frontend)?;

@@ -104,13 +104,26 @@ impl Syncer {
         // Seen for the first time, or its last sync did not come to its end.
         let scope = if have.is_none() { SyncScope::Anew } else { scope };
         let have = have.unwrap_or_default();
-        let anew = scope == SyncScope::Anew;
-        let plan = self.plan(project, &have, scope).await?;
-        let fetched = self.fetch(project, &have, &files, plan.fetch).await?;
-        let applied = self.apply(have, &files, plan.gone, fetched, anew).await?;
-        self.count(&applied, plan.unchanged);
+        let mut done = self.attempt(project, &have, &files, scope.clone()).await;
+        if matches!((&done, &scope), (Err(SyncError::Clash(_)), SyncScope::Changed(_))) {
+            // What was a file is a folder now, or the other way round, and only one of the two was named.
+            done = self.attempt(project, &have, &files, SyncScope::Everything).await;
+        }
+        let cleared = files.clear_incoming().await;
+        let report = done?;
+        cleared?;
         observe(&self.metrics.sync_seconds, begun.elapsed());
-        Ok(SyncReport { rejected: plan.rejected, elapsed: begun.elapsed(), ..applied.report })
+        Ok(SyncReport { elapsed: begun.elapsed(), ..report })
+    }
+
+    /// Steps 2 to 5. What it fetched and did not move in is still there afterwards.
+    async fn attempt(&self, project: &ProjectId, have: &Manifest, files: &SyncFiles, scope: SyncScope) -> Result<SyncReport, SyncError> {
+        let anew = scope == SyncScope::Anew;
+        let plan = self.plan(project, have, scope).await?;
+        let fetched = self.fetch(project, have, files, plan.fetch).await?;
+        let applied = self.apply(have, files, plan.gone, fetched, anew).await?;
+        self.count(&applied, plan.unchanged);
+        Ok(SyncReport { rejected: plan.rejected, ..applied.report })
     }
 
     /// Whether the last sync of a project was cut short: its sources must be synced again before they are used.
@@ -151,7 +164,7 @@ impl Syncer {
     /// Steps 4 and 5.
     async fn apply(
         &self,
-        have: Manifest,
+        have: &Manifest,
         files: &SyncFiles,
         gone: Vec<SourcePath>,
         fetched: Vec<FetchedFile>,
@@ -186,10 +199,9 @@ impl Syncer {
             files: next.files.len(),
             elapsed: Duration::ZERO,
         };
-        if next != have || anew {
+        if next != *have || anew {
             files.apply(changes, deleted, next, anew).await?;
         }
-        files.clear_incoming().await?;
         Ok(Applied { report, unchanged, bytes })
     }
 

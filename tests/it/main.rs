@@ -3,7 +3,19 @@
 //! They run the daemon as a process and talk to it as its callers do. `scripts/test` installs what they need.
 
 mod api;
+mod authentication;
+mod azure;
+mod azure_faults;
+mod azure_source;
 mod builds;
+mod cli;
+mod crash;
 mod faults;
+mod floors;
 mod harness;
+mod lifecycle;
+mod operations;
+mod queue;
 mod serving;
+mod sync;
+mod sync_safety;

@@ -4,8 +4,10 @@
 //! the network; everything else of a daemon is its own.
 
 pub(crate) mod azurite;
+pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod http;
+pub(crate) mod probe;
 pub(crate) mod shared;
 
 use std::io::{BufRead, BufReader};
