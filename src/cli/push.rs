@@ -60,6 +60,7 @@ impl Push {
         if local.is_empty() {
             bail!("{} has no files", self.dir.display());
         }
+        source.prepare().await?;
         let difference = compare(config, &source, &self.project, local).await?;
         self.copy(config, &source, &difference, &view).await?;
         let body = request_body(&difference);

@@ -180,6 +180,20 @@ impl Source {
         })
     }
 
+    /// Makes the container that files lie in, where it does not exist yet: for `previewd push` only.
+    pub async fn prepare(&self) -> Result<(), SourceError> {
+        let done = match &self.backend {
+            // Its directory was made when it was opened.
+            Backend::Directory(_) => Ok(()),
+            Backend::Azure(source) => match source.probe().await {
+                Err(SourceError::Misconfigured(_)) => source.prepare().await,
+                // Whoever may not look may still be allowed to write: that will show.
+                _ => Ok(()),
+            },
+        };
+        self.counted("prepare", done, |()| "ok")
+    }
+
     /// Writes one file: for `previewd push` only, the daemon never writes its source.
     pub async fn put(&self, project: &ProjectId, path: &SourcePath, bytes: Vec<u8>) -> Result<(), SourceError> {
         let done = match &self.backend {

@@ -45,10 +45,6 @@ impl SyncFiles {
         .await
     }
 
-    pub(super) async fn interrupted(&self) -> io::Result<bool> {
-        tokio::fs::try_exists(self.dir.sync_intent()).await
-    }
-
     /// An empty folder below `.incoming`, and nothing beside it. Its name is new each time: a fetch that a failed
     /// sync left behind on its thread finds no folder to write to.
     pub(super) async fn make_incoming(&self) -> io::Result<PathBuf> {

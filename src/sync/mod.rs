@@ -126,11 +126,6 @@ impl Syncer {
         Ok(SyncReport { rejected: plan.rejected, ..applied.report })
     }
 
-    /// Whether the last sync of a project was cut short: its sources must be synced again before they are used.
-    pub async fn was_interrupted(&self, dir: &ProjectDir) -> Result<bool, SyncError> {
-        Ok(SyncFiles::new(dir.clone()).interrupted().await?)
-    }
-
     /// Step 2: which files to ask for.
     async fn plan(&self, project: &ProjectId, have: &Manifest, scope: SyncScope) -> Result<Plan, SyncError> {
         match scope {

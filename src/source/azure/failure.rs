@@ -80,6 +80,11 @@ pub(super) fn is_missing(error: &azure_core::Error) -> bool {
     matches!(error.kind(), ErrorKind::HttpResponse { status: StatusCode::NotFound, error_code: Some(code), .. } if code == "BlobNotFound")
 }
 
+/// The container is there already.
+pub(super) fn is_there(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), ErrorKind::HttpResponse { error_code: Some(code), .. } if code == "ContainerAlreadyExists")
+}
+
 /// The token service had a hiccup, rather than an opinion about us. A managed identity's
 /// endpoint says 404 or 410 while it is being updated.
 fn is_transient(error: &azure_core::Error) -> bool {

@@ -11,10 +11,27 @@ use md5::{Digest, Md5};
 use crate::domain::{ProjectId, SourcePath};
 use crate::source::SourceError;
 
-use super::failure::is_missing;
+use super::failure::{is_missing, is_there};
 use super::{Azure, download};
 
 impl Azure {
+    /// Makes the container, where it does not exist yet.
+    pub(in crate::source) async fn prepare(&self) -> Result<(), SourceError> {
+        let mut tries = self.tries();
+        loop {
+            let create = async {
+                match self.container.create(None).await {
+                    Err(error) if !is_there(&error) => Err(error),
+                    _ => Ok(()),
+                }
+            };
+            match self.limited("making a container", self.options.request_timeout, create).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => tries.pause_after(failure).await?,
+            }
+        }
+    }
+
     /// Writes one file, whatever was there before. With its MD5, so that a later fetch can
     /// tell damage.
     pub(in crate::source) async fn put(&self, project: &ProjectId, path: &SourcePath, bytes: Vec<u8>) -> Result<(), SourceError> {
