@@ -2,42 +2,57 @@
 
 use std::io::Read;
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::http::{Answer, Http};
-use crate::harness::shared::{daemon, site};
-use crate::harness::{Daemon, eventually};
+use crate::harness::shared::site;
+use crate::harness::{Daemon, eventually, files_below};
 
 const NAVIGATION: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+
+/// The same request in host mode and in path mode.
+fn both_modes(daemon: &Daemon, method: &Method, project: &str, path: &str) -> [RequestBuilder; 2] {
+    let port = daemon.http.address.rsplit(':').next().expect("port");
+    let by_host = daemon.http.request(method.clone(), path).header("host", format!("{project}.localhost:{port}"));
+    [by_host, daemon.http.request(method.clone(), &format!("/preview/{project}{path}"))]
+}
 
 #[tokio::test]
 async fn types_and_caching() {
     let site = site("router").await;
-    let (script, page) = (site.asset(".js").await, "/".to_owned());
-    let about = site.daemon.project("router").join("dist").canonicalize().expect("live");
-    let style = crate::harness::files_below(&about).into_iter().find(|path| path.ends_with(".css")).expect("a stylesheet");
+    let built = files_below(&site.daemon.project("router").join("dist").canonicalize().expect("live"));
+    let style = built.into_iter().find(|path| path.ends_with(".css")).expect("a stylesheet");
     let cases = [
-        (page, "text/html; charset=utf-8", "no-cache"),
-        (script, "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"),
+        ("/".to_owned(), "text/html; charset=utf-8", "no-cache"),
+        (site.asset(".js").await, "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"),
         (format!("/{style}"), "text/css; charset=utf-8", "public, max-age=31536000, immutable"),
     ];
     for (path, content_type, cache) in cases {
-        let answer = site.get(&path).await;
-        let by_path = site.get_by_path(&path).await;
-        for answer in [&answer, &by_path] {
+        let [by_host, by_path] = both_modes(site.daemon, &Method::GET, "router", &path);
+        let answers = [Http::send(by_host).await, Http::send(by_path).await];
+        for answer in &answers {
             let told = (answer.status, answer.header("content-type"), answer.header("cache-control"), answer.header("vary"));
             assert_eq!(told, (200, content_type, cache, "Accept-Encoding"), "{path}");
             assert_security(answer);
         }
         // Pages are rewritten in path mode, everything else is the same.
-        assert_eq!(answer.body == by_path.body, path != "/", "{path}");
-        let head = site.daemon.http.request(Method::HEAD, &format!("/preview/router{path}"));
-        let head = Http::send(head).await;
-        assert_eq!((head.status, head.body.len(), head.header("content-length")), (200, 0, by_path.body.len().to_string().as_str()), "{path}");
-        for answer in [answer, by_path] {
-            assert_not_modified(&path, &answer).await;
+        assert_eq!(answers[0].body == answers[1].body, path != "/", "{path}");
+        assert_eq!(answers[0].header("etag") == answers[1].header("etag"), path != "/", "{path}");
+        for (request, answer) in both_modes(site.daemon, &Method::HEAD, "router", &path).into_iter().zip(&answers) {
+            let head = Http::send(request).await;
+            let told = (head.status, head.body.len(), head.header("content-length"), head.header("etag"));
+            assert_eq!(told, (200, 0, answer.body.len().to_string().as_str(), answer.header("etag")), "{path}");
+        }
+        for (mode, answer) in answers.iter().enumerate() {
+            let tag = answer.header("etag");
+            for (candidates, status) in [(tag.to_owned(), 304), (format!("\"x\", W/{tag}"), 304), ("*".into(), 304), ("\"x\"".into(), 200)] {
+                let request = both_modes(site.daemon, &Method::GET, "router", &path).into_iter().nth(mode).expect("two modes");
+                let again = Http::send(request.header("if-none-match", &candidates)).await;
+                let told = (again.status, again.body.is_empty(), again.header("etag"), again.header("cache-control"));
+                assert_eq!(told, (status, status == 304, tag, cache), "{path} {candidates}");
+            }
         }
     }
 }
@@ -49,22 +64,6 @@ fn assert_security(answer: &Answer) {
     assert!(!answer.header("x-request-id").is_empty());
 }
 
-async fn assert_not_modified(path: &str, answer: &Answer) {
-    let daemon = daemon().await;
-    let tag = answer.header("etag");
-    for (candidates, status) in [(tag.to_owned(), 304), (format!("\"x\", W/{tag}"), 304), ("*".into(), 304), ("\"x\"".into(), 200)] {
-        let by_host = daemon.http.preview("router", path, &[("if-none-match", &candidates)]).await;
-        let by_path = daemon.http.request(Method::GET, &format!("/preview/router{path}")).header("if-none-match", &candidates);
-        let by_path = Http::send(by_path).await;
-        // The two modes' pages differ, and so do their tags: one of them has to match.
-        let statuses = [by_host.status, by_path.status];
-        assert!(statuses.contains(&status), "{path} {candidates}: {statuses:?}");
-        assert!(path == "/" || statuses == [status; 2], "{path} {candidates}: {statuses:?}");
-        let other = if by_host.status == 304 { &by_host } else { &by_path };
-        assert!(status == 200 || (other.body.is_empty() && other.header("etag").contains('-')), "{path}");
-    }
-}
-
 #[tokio::test]
 async fn ranges() {
     let site = site("router").await;
@@ -72,37 +71,29 @@ async fn ranges() {
     let whole = site.get(&path).await;
     let (bytes, tag, length) = (&whole.body, whole.header("etag"), whole.body.len());
     assert_eq!(whole.header("accept-ranges"), "bytes");
-    let cases: [(&str, Option<&str>, u16, &[u8]); 9] = [
-        ("bytes=0-9", None, 206, &bytes[..10]),
-        ("bytes=100-", None, 206, &bytes[100..]),
-        ("bytes=-7", None, 206, &bytes[length - 7..]),
-        ("bytes=10-99999999", None, 206, &bytes[10..]),
-        ("bytes=0-9", Some(tag), 206, &bytes[..10]),
-        ("bytes=0-9", Some("\"another\""), 200, bytes),
-        ("bytes=99999999-", None, 416, &[]),
-        ("lines=1-2", None, 200, bytes),
-        ("bytes=0-1,4-5", None, 200, bytes),
-    ];
-    for (range, if_range, status, body) in cases {
+    for (range, if_range, part) in [
+        ("bytes=0-9", None, 0..10),
+        ("bytes=100-", None, 100..length),
+        ("bytes=-7", None, length - 7..length),
+        ("bytes=10-99999999", None, 10..length),
+        ("bytes=0-9", Some(tag), 0..10),
+    ] {
         // A range counts bytes of the file itself: compressed copies are not asked.
         let mut headers = vec![("range", range), ("accept-encoding", "br, gzip")];
         headers.extend(if_range.map(|tag| ("if-range", tag)));
-        if status == 200 {
-            headers.retain(|(name, _)| *name != "accept-encoding");
-        }
         let answer = site.daemon.http.preview("router", &path, &headers).await;
-        assert_eq!((answer.status, answer.body.as_slice() == body, answer.header("content-encoding")), (status, true, ""), "{headers:?}");
-        match status {
-            206 => {
-                let start = length - bytes.len() + bytes.windows(body.len()).position(|part| part == body).expect("a part");
-                let told = answer.header("content-range");
-                assert!(told.starts_with("bytes ") && told.ends_with(&format!("/{length}")), "{told}");
-                assert!(body.len() < 100 || told == format!("bytes {start}-{}/{length}", length - 1), "{told}");
-            }
-            416 => assert_eq!(answer.header("content-range"), format!("bytes */{length}")),
-            _ => assert_eq!(answer.header("content-range"), ""),
-        }
+        let told = (answer.status, answer.header("content-range"), answer.header("content-encoding"));
+        assert_eq!(told, (206, format!("bytes {}-{}/{length}", part.start, part.end - 1).as_str(), ""), "{headers:?}");
+        assert!(answer.body == bytes[part], "{headers:?}");
     }
+    for (range, if_range) in [("bytes=0-9", Some("\"another\"")), ("lines=1-2", None), ("bytes=0-1,4-5", None)] {
+        let mut headers = vec![("range", range)];
+        headers.extend(if_range.map(|tag| ("if-range", tag)));
+        let answer = site.daemon.http.preview("router", &path, &headers).await;
+        assert_eq!((answer.status, answer.header("content-range"), answer.body == *bytes), (200, "", true), "{headers:?}");
+    }
+    let beyond = site.daemon.http.preview("router", &path, &[("range", "bytes=99999999-")]).await;
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, format!("bytes */{length}").as_str()));
 }
 
 #[tokio::test]
@@ -188,11 +179,8 @@ async fn nothing_outside_of_the_release_is_reached() {
 #[tokio::test]
 async fn a_preview_is_only_looked_at() {
     let site = site("router").await;
-    let port = site.daemon.http.address.rsplit(':').next().expect("port");
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
-        let by_path = site.daemon.http.request(method.clone(), "/preview/router/");
-        let by_host = site.daemon.http.request(method.clone(), "/").header("host", format!("router.localhost:{port}"));
-        for request in [by_path, by_host] {
+        for request in both_modes(site.daemon, &method, "router", "/") {
             assert_eq!(Http::send(request).await.status, 405, "{method}");
         }
     }
