@@ -10,8 +10,9 @@ pub const CACHE_REVALIDATE: &str = "no-cache";
 /// Characters of the hash in a name such as `index-BxY12_ab.js`.
 const HASH_CHARS: usize = 8;
 
-/// Where `server.embed_origins` is empty: development on one machine.
-const LOOPBACK_ORIGINS: &str = "http://localhost:* http://*.localhost:* http://127.0.0.1:* http://[::1]:* https://localhost:* https://*.localhost:*";
+/// Where `server.embed_origins` is empty: development on one machine. No `[::1]`: CSP knows no IPv6 addresses, and browsers
+/// complain of one in the console of every preview.
+const LOOPBACK_ORIGINS: &str = "http://localhost:* http://*.localhost:* http://127.0.0.1:* https://localhost:* https://*.localhost:*";
 
 /// The `Content-Security-Policy` of previews: who may show them in a frame.
 pub fn frame_ancestors(embed_origins: &[String]) -> String {

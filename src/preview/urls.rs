@@ -73,9 +73,11 @@ impl Urls {
         if domain.is_empty() || label.is_empty() || label.contains('.') {
             return None;
         }
-        // A label of a project never holds the separator, so what stands before it is a build.
-        Some(match label.split_once(PERMALINK_SEPARATOR) {
-            Some((build, label)) => HostTarget { label: label.to_owned(), build: Some(build.parse().ok()?) },
+        // A label of a project never holds the separator, so what stands before it is a build. Where it is none, the whole is a
+        // label that no project has: a name below the preview domain never leads to the API.
+        let permalink = label.split_once(PERMALINK_SEPARATOR).and_then(|(build, label)| Some((build.parse().ok()?, label)));
+        Some(match permalink {
+            Some((build, label)) => HostTarget { label: label.to_owned(), build: Some(build) },
             None => HostTarget { label: label.to_owned(), build: None },
         })
     }
@@ -117,8 +119,8 @@ mod tests {
         assert_eq!(label("demo.localhost:8080"), Some(("demo".into(), false)));
         assert_eq!(label("Demo.LOCALHOST"), Some(("demo".into(), false)));
         assert_eq!(label("00000000000000000000000001--demo.localhost"), Some(("demo".into(), true)));
-        for other in ["localhost:8080", "127.0.0.1:8080", "a.b.localhost", "demo.localhost.evil", ".localhost", "x--demo.localhost", "evillocalhost"]
-        {
+        assert_eq!(label("x--demo.localhost"), Some(("x--demo".into(), false)), "a preview's name that no project has");
+        for other in ["localhost:8080", "127.0.0.1:8080", "a.b.localhost", "demo.localhost.evil", ".localhost", "evillocalhost"] {
             assert_eq!(label(other), None, "{other}");
         }
     }

@@ -7,6 +7,7 @@ mod authentication;
 mod azure;
 mod azure_faults;
 mod azure_source;
+mod browser;
 mod builds;
 mod cli;
 mod crash;

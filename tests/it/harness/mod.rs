@@ -4,6 +4,7 @@
 //! the network; everything else of a daemon is its own.
 
 pub(crate) mod azurite;
+pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod http;

@@ -1,0 +1,54 @@
+// Real Chromium for the tests: commands come as JSON lines on stdin, each is answered by one JSON line on stdout.
+//
+// Usage: node driver.mjs DIR, where DIR/node_modules has playwright-core. Ends, with the browser, when stdin does.
+
+import { createRequire } from 'node:module';
+import fs from 'node:fs';
+import path from 'node:path';
+import readline from 'node:readline';
+
+const TIMEOUT_MS = 30_000;
+/** The machine's own browser, without a sandbox (tests run as root in containers) and without calls home. */
+const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+
+const { chromium } = createRequire(path.join(path.resolve(process.argv[2]), 'package.json'))('playwright-core');
+const executablePath = ['chromium', 'chromium-browser', 'google-chrome']
+  .flatMap((name) => process.env.PATH.split(':').map((dir) => path.join(dir, name)))
+  .find((file) => fs.existsSync(file));
+if (!executablePath) throw new Error('no chromium in PATH (Debian: apt-get install chromium)');
+
+const browser = await chromium.launch({ executablePath, args: ARGS });
+const page = await browser.newPage();
+page.setDefaultTimeout(TIMEOUT_MS);
+let problems = [];
+/** Browsers ask for an icon by themselves. */
+const matters = (text) => !text.includes('favicon');
+const note = (text) => matters(text) && problems.push(text);
+page.on('console', (message) => message.type() === 'error' && note(`console: ${message.text()} ${message.location().url}`));
+page.on('pageerror', (error) => note(`thrown: ${error.message}`));
+page.on('response', (response) => response.status() >= 400 && note(`${response.status()}: ${response.url()}`));
+
+const commands = {
+  goto: async ({ url }) => (await page.goto(url, { waitUntil: 'load' }))?.status() ?? null,
+  reload: async () => (await page.reload({ waitUntil: 'load' }))?.status() ?? null,
+  /** Waits until the element is there and shows `text`; gives all that it shows. */
+  see: async ({ selector, text }) => {
+    await page.locator(selector).filter({ hasText: text }).first().waitFor();
+    return page.locator(selector).first().innerText();
+  },
+  click: async ({ selector, text }) => page.locator(selector).filter({ hasText: text }).first().click(),
+  eval: async ({ script }) => page.evaluate(script),
+  size: async ({ width, height }) => page.setViewportSize({ width, height }),
+  screenshot: async ({ file }) => {
+    await page.screenshot({ path: file });
+  },
+  /** What went wrong since this was asked last. */
+  problems: async () => problems.splice(0),
+};
+
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const { command, ...options } = JSON.parse(line);
+  const answer = await commands[command](options).then((value) => ({ value }), (error) => ({ error: `${error.message}; ${problems.join('; ')}` }));
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+await browser.close();
