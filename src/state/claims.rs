@@ -304,7 +304,7 @@ mod tests {
         let (_dir, store) = store();
         accepted(&store, "a", "1", 0).await;
         let lost = claim(&store, 10).await.expect("claim");
-        assert_eq!(store.take_up_after_crash(jiff::Timestamp::UNIX_EPOCH).await.expect("recover"), [lost.project.clone()]);
+        assert_eq!(store.take_up_after_crash(jiff::Timestamp::UNIX_EPOCH).await.expect("recover"), std::slice::from_ref(&lost.project));
         let build = store.build(lost.project.clone(), lost.build).await.expect("read").expect("build");
         assert_eq!(build.record.outcome, Some(Outcome::Cancelled));
         assert_eq!(claim(&store, 11).await.expect("again").revision, Revision(1));

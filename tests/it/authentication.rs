@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
@@ -100,9 +101,11 @@ fn now() -> u64 {
 fn sign(secret: &str, time: u64, path: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("key");
     mac.update(format!("{time}.POST.{path}.{body}").as_bytes());
-    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={time},v1={hex}")
+    format!("t={time},v1={}", HEXLOWER.encode(&mac.finalize().into_bytes()))
 }
+
+const PATH: &str = "/sync-project/demo";
+const BODY: &str = r#"{"changed_files":["index.html"]}"#;
 
 #[tokio::test]
 async fn webhooks_may_be_signed() {
@@ -111,8 +114,6 @@ async fn webhooks_may_be_signed() {
         let request = daemon.http.request(Method::POST, path).header("x-previewd-signature", signature);
         Http::send(request.header(CONTENT_TYPE, "application/json").body(body))
     };
-    const PATH: &str = "/sync-project/demo";
-    const BODY: &str = r#"{"changed_files":["index.html"]}"#;
     assert_eq!(send(PATH, sign(SECRET, now(), PATH, BODY), BODY).await.status, 200);
     assert_eq!(send(PATH, sign(OLD_SECRET, now(), PATH, BODY), BODY).await.status, 200, "while it rotates");
     assert_eq!(send(PATH, sign(SECRET, now() - 290, PATH, BODY), BODY).await.status, 200);

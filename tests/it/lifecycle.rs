@@ -4,6 +4,9 @@ use serde_json::json;
 
 use crate::harness::{Daemon, Options, eventually};
 
+/// Deleted at once, each at another moment of its build.
+const PROJECTS: u64 = 60;
+
 async fn assert_gone(daemon: &Daemon, project: &str) {
     assert!(!daemon.project(project).exists(), "{project} is still on disk");
     for call in ["status", "logs", "builds"] {
@@ -39,18 +42,22 @@ async fn a_deletion_stops_a_running_build() {
 #[tokio::test]
 async fn a_deletion_wins_at_every_moment_of_a_build() {
     let daemon = Options::default().cold_store().start().await;
-    for round in 0..20 {
+    let rounds = (0..PROJECTS).map(async |round| {
         let project = format!("demo-{round}");
         daemon.push_fixture(&project, "static-html");
+        for n in 0..20 {
+            daemon.put(&project, &format!("{n}.js"), format!("console.log({n});\n").repeat(2000));
+        }
         // The build is about to begin, waits for the lock that the deletion holds, publishes, or compresses.
-        assert_eq!(daemon.sync(&project, json!({ "wait_ms": round / 2 })).await.json()["revision"], 1);
+        assert_eq!(daemon.sync(&project, json!({ "wait_ms": round % 4 * round })).await.json()["revision"], 1);
         let deleted = daemon.http.delete(&format!("/projects/{project}")).await;
         assert_eq!(deleted.status, 204, "{}", deleted.text());
-    }
+    });
+    futures::future::join_all(rounds).await;
     // Whatever ran is over when nothing runs and a later build is done.
     daemon.build_fixture("last", "static-html").await;
     eventually("the end of all builds", async || (daemon.metric("previewd_builds_running").await < 0.1).then_some(())).await;
-    for round in 0..20 {
+    for round in 0..PROJECTS {
         assert_gone(&daemon, &format!("demo-{round}")).await;
     }
 }

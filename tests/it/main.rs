@@ -6,6 +6,7 @@ mod api;
 mod authentication;
 mod azure;
 mod azure_faults;
+mod azure_identity;
 mod azure_source;
 mod browser;
 mod builds;

@@ -113,12 +113,15 @@ async fn symlinks_among_the_synced_files_are_not_written_through() {
     assert!(daemon.preview("demo", "/").await.text().contains("static-html works"), "what was missing is there again");
 }
 
+/// A code, the files that lead to it with their sizes, and what the answer says: the key, and a detail.
+type Case<'a> = (&'a str, &'a [(&'a str, usize)], &'a str, &'a str);
+
 #[tokio::test]
 async fn limits_are_told_by_the_name_of_their_key() {
     let options = Options::default().set("sync.max_files", 5).set("sync.max_file_mb", 1).set("sync.max_project_mb", 2);
     let daemon = with_site(options).await;
     let mb = 1024 * 1024;
-    let cases: [(&str, &[(&str, usize)], &str, &str); 3] = [
+    let cases: [Case<'_>; 3] = [
         ("file_too_large", &[("a.bin", mb + 1)], "sync.max_file_mb", "a.bin"),
         ("too_many_files", &[("a", 1), ("b", 1), ("c", 1)], "sync.max_files", "5"),
         ("project_too_large", &[("a.bin", mb), ("b.bin", mb)], "sync.max_project_mb", "2097152"),
@@ -137,7 +140,9 @@ async fn limits_are_told_by_the_name_of_their_key() {
         assert_eq!(daemon.status("demo").await["revision"], 1, "nothing of it was taken over");
         assert_eq!(files_below(&daemon.project("demo").join("frontend")), ["about.html", "index.html", "style.css"]);
         assert!(!daemon.project("demo").join(".incoming").exists(), "and nothing is left of it");
-        names.iter().for_each(|name| daemon.remove("demo", name));
+        for name in names {
+            daemon.remove("demo", name);
+        }
     }
     // Exactly at the limit is within it.
     daemon.put("demo", "a.bin", vec![7; mb]);

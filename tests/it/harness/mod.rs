@@ -38,12 +38,14 @@ pub(crate) struct Options {
 
 impl Options {
     /// Sets a configuration key, as `PREVIEWD__SECTION__KEY`.
+    #[expect(clippy::needless_pass_by_value, reason = "so that numbers and texts read the same where it is called")]
     pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.env.push((format!("PREVIEWD__{}", key.replace('.', "__").to_uppercase()), value.to_string()));
         self
     }
 
     /// Sets a variable as it is.
+    #[expect(clippy::needless_pass_by_value, reason = "as above")]
     pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
         self
