@@ -1,6 +1,7 @@
 """Azure Blob on loopback: Azurite, a Shared Key client that can put blobs, and rclone as the other side."""
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 from measure import Clock, Sample
-from processes import BenchError, clean_env, end, run
+from processes import BenchError, clean_env, end, own_children_cpu_ms, run
 
 # Azurite's well-known account: public, and of no use anywhere else.
 ACCOUNT = "devstoreaccount1"
@@ -19,6 +20,7 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 API_VERSION = "2021-08-06"
 CONTAINER = "bench"
 START_MAX_S = 30
+REQUEST_MAX_S = 30
 # As many as previewd fetches at once by default (sync.concurrency).
 TRANSFERS = "32"
 
@@ -39,7 +41,6 @@ class Azurite:
             )
         try:
             self.address = self._wait_for_start()
-            self.connection = http.client.HTTPConnection(self.address, timeout=START_MAX_S)
             self._put("", b"", "restype:container")
         except BaseException:
             end(self.process)
@@ -57,7 +58,6 @@ class Azurite:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
         end(self.process)
 
     @property
@@ -78,9 +78,11 @@ class Azurite:
             headers |= {"x-ms-blob-type": "BlockBlob"}
         headers["Authorization"] = f"SharedKey {ACCOUNT}:{signature(path, parameter, headers, len(content))}"
         query = f"?{parameter.replace(':', '=')}" if parameter else ""
-        self.connection.request("PUT", path + query, content, headers)
-        response = self.connection.getresponse()
-        text = response.read()
+        # A connection of its own: Azurite closes those that are idle while rclone or a build runs.
+        with contextlib.closing(http.client.HTTPConnection(self.address, timeout=REQUEST_MAX_S)) as connection:
+            connection.request("PUT", path + query, content, headers)
+            response = connection.getresponse()
+            text = response.read()
         if response.status != 201:
             raise BenchError(f"PUT {path}: {response.status} {text.decode(errors='replace')[:500]}")
 
@@ -114,6 +116,6 @@ class Rclone:
         env = clean_env(**{f"RCLONE_CONFIG_BENCH_{key}": value for key, value in config.items()})
         # The fastest flags that were found; a plain call (4 transfers, no fast list) takes longer.
         tuned = ["--config", "/dev/null", "--transfers", TRANSFERS, "--checkers", TRANSFERS, "--fast-list", "--retries", "1"]
-        clock = Clock()
+        cpu, clock = own_children_cpu_ms(), Clock()
         run(["rclone", command, f"bench:{CONTAINER}/{self.prefix}", str(self.target), *tuned, *flags], self.target.parent, env)
-        return Sample(clock.ms())
+        return Sample(clock.ms(), own_children_cpu_ms() - cpu)

@@ -14,8 +14,8 @@ from pathlib import Path
 from blobs import CONTAINER, Azurite, Rclone
 from daemon import BUILD_MAX_MS, Daemon
 from measure import Clock, Pair, Sample
-from naive import Naive
-from processes import BenchError, clean_env, run
+from naive import Naive, css_bytes
+from processes import BenchError, clean_env, cpu_ms, run
 
 # The start page of the reference app, and its text that occurs once (see scripts/bench-apps/reference).
 EDITED = "src/areas/overview/OverviewPage.tsx"
@@ -76,15 +76,14 @@ def make_app(repository: Path, into: Path) -> Path:
     run(["node", str(repository / "scripts/bench-apps/reference/generate.mjs"), str(into)], repository, clean_env())
     if MARKER.format(0) not in (into / EDITED).read_text():
         raise BenchError(f"the reference app has no {MARKER.format(0)!r} in {EDITED}")
+    (into / ".gitignore").write_text("node_modules\ndist\n")
     return into
 
 
 def first_live(daemon: Daemon, bench: Bench, project: str) -> Sample:
     shutil.copytree(bench.app, daemon.source(project))
     flush()
-    sample = daemon.webhook_to_live(project, MARKER.format(0))
-    sample.phases["cpu after live"] = daemon.settle()
-    return sample
+    return daemon.webhook_to_live(project, MARKER.format(0))
 
 
 def flush() -> None:
@@ -135,6 +134,7 @@ def warm_sides(bench: Bench) -> Iterator[tuple[Daemon, Naive]]:
     with Daemon(bench.binary, bench.home / "previewd") as daemon:
         if not daemon.source("filler").exists():
             first_live(daemon, bench, "filler")
+        expect(css_bytes(daemon.live("filler")) == side.css_bytes(), "both sides write the same CSS: they do the same work")
         yield daemon, side
 
 
@@ -166,14 +166,10 @@ def edit(bench: Bench) -> Iterator[Pair]:
 
         def previewd() -> Sample:
             marker = ours.edit(daemon.source("edited") / EDITED)
-            flush()
-            sample = daemon.webhook_to_live("edited", marker, changed_files=[{"path": EDITED, "type": "frontend"}])
-            sample.phases["cpu after live"] = daemon.settle()
-            return sample
+            return daemon.webhook_to_live("edited", marker, changed_files=[{"path": EDITED, "type": "frontend"}])
 
         def naive() -> Sample:
             marker = theirs.edit(side.dir / EDITED)
-            flush()
             return side.run(marker)
 
         yield Pair(previewd, naive)
@@ -185,9 +181,9 @@ def no_change(bench: Bench) -> Iterator[Pair]:
         first_live(daemon, bench, "same")
 
         def previewd() -> Sample:
-            clock = Clock()
+            cpu, clock = cpu_ms(daemon.process.pid), Clock()
             answer = daemon.sync("same", wait_ms=BUILD_MAX_MS)
-            sample = Sample(clock.ms())
+            sample = Sample(clock.ms(), daemon.settle(cpu))
             expect(answer["status"] == "no_changes", f"an unchanged project: {answer}")
             return sample
 
@@ -223,17 +219,19 @@ class Blobs:
         return text
 
     def sync(self, want_changes: int, **body: object) -> Sample:
-        """From sending the webhook to its answer: the sources are here and the revision is durable. The build comes after."""
-        flush()
-        clock = Clock()
+        """From sending the webhook to its answer: the sources are here and the revision is durable. The build comes after.
+
+        CPU is the daemon's at the answer; Azurite's is neither side's.
+        """
+        pid = self.daemon.process.pid
+        cpu, clock = cpu_ms(pid), Clock()
         answer = self.daemon.sync(BLOB_PROJECT, **body)
-        sample = Sample(clock.ms())
+        sample = Sample(clock.ms(), cpu_ms(pid) - cpu)
         expect(len(answer["changes"]) == want_changes, f"{len(answer['changes'])} files changed, not {want_changes}")
         self.daemon.wait_built(BLOB_PROJECT)
         return sample
 
     def copy(self, *flags: str) -> Sample:
-        flush()
         return self.rclone.run("copy" if flags else "sync", *flags)
 
     def check(self, root: Path, text: str) -> None:
@@ -259,11 +257,13 @@ def blobs_full(bench: Bench) -> Iterator[Pair]:
 
         def previewd() -> Sample:
             blobs.daemon.call("DELETE", f"/projects/{BLOB_PROJECT}")
+            flush()
             return blobs.sync(BLOBS)
 
         def naive() -> Sample:
             shutil.rmtree(blobs.rclone.target)
             blobs.rclone.target.mkdir()
+            flush()
             return blobs.copy()
 
         blobs.daemon.sync(BLOB_PROJECT)

@@ -1,5 +1,6 @@
 """previewd as its callers see it: a process on a free port, webhooks over HTTP, previews read as a browser would."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from measure import Clock, Sample
-from processes import BenchError, clean_env, cpu_ticks, end, wait_until_idle
+from processes import BenchError, clean_env, cpu_ms, end, wait_until_idle
 
 START_MAX_S = 30
 BUILD_MAX_MS = 60_000
@@ -39,7 +40,6 @@ class Daemon:
             end(self.process)
             raise
         self.token = (self.data / "token").read_text().strip()
-        self.connection = http.client.HTTPConnection(self.address, timeout=ANSWER_MAX_S)
 
     def _wait_for_start(self) -> str:
         deadline = time.monotonic() + START_MAX_S
@@ -53,7 +53,6 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
         end(self.process)
 
     def source(self, project: str) -> Path:
@@ -64,6 +63,10 @@ class Daemon:
         """Where the daemon keeps its copy of them."""
         return self.data / "projects" / project / "frontend"
 
+    def live(self, project: str) -> Path:
+        """The live release's files."""
+        return (self.data / "projects" / project / "dist").resolve()
+
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         status, text = self._send(method, path, headers, json.dumps(body) if body is not None else None)
@@ -72,16 +75,17 @@ class Daemon:
         return json.loads(text) if text else {}
 
     def _send(self, method: str, path: str, headers: dict, body: str | None = None) -> tuple[int, bytes]:
-        self.connection.request(method, path, body, headers)
-        response = self.connection.getresponse()
-        return response.status, response.read()
+        with contextlib.closing(http.client.HTTPConnection(self.address, timeout=ANSWER_MAX_S)) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
 
     def sync(self, project: str, **body: object) -> dict:
         return self.call("POST", f"/sync-project/{project}", body)
 
     def webhook_to_live(self, project: str, text: str, **body: object) -> Sample:
-        """From sending the webhook until the served preview was read and holds `text`."""
-        clock = Clock()
+        """From sending the webhook until the served preview was read and holds `text`; CPU until the daemon is idle again."""
+        cpu, clock = cpu_ms(self.process.pid), Clock()
         answer = self.sync(project, wait_ms=BUILD_MAX_MS, **body)
         answered = clock.ms()
         if answer["status"] != "ready":
@@ -90,7 +94,7 @@ class Daemon:
         ms = clock.ms()
         timings = answer["build"]["timings_ms"]
         parts = {name: timings[name] for name in ("sync", "queued", "install", "build", "publish")}
-        return Sample(ms, parts | {"other": answered - sum(parts.values()), "reading": ms - answered})
+        return Sample(ms, self.settle(cpu), parts | {"other": answered - sum(parts.values()), "reading": ms - answered})
 
     def find_in_preview(self, url: str, text: str) -> None:
         """Reads the page and what it loads, as a browser would, until `text` is found."""
@@ -110,11 +114,10 @@ class Daemon:
             todo.extend(fresh)
         raise BenchError(f"{url} does not show {text!r}")
 
-    def settle(self) -> float:
-        """Waits until nothing is left to do; the CPU time that it took, in ms."""
-        before = cpu_ticks(self.process.pid)
+    def settle(self, cpu_before: float) -> float:
+        """Waits until nothing is left to do; the CPU time since `cpu_before`, in ms."""
         wait_until_idle(self.process.pid)
-        return (cpu_ticks(self.process.pid) - before) * 1000 / os.sysconf("SC_CLK_TCK")
+        return cpu_ms(self.process.pid) - cpu_before
 
     def wait_built(self, project: str) -> None:
         """Waits until the newest revision was built and all work after it is done."""
@@ -123,4 +126,4 @@ class Daemon:
             if time.monotonic() > deadline:
                 raise BenchError(f"{project} is still {status['state']}")
             time.sleep(0.02)
-        self.settle()
+        wait_until_idle(self.process.pid)

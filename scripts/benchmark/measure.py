@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Sample:
-    """One measurement: the time that somebody waits, and where it went, all in ms."""
+    """One measurement, all in ms: the time that somebody waits, the CPU time until all work is done, and where the wait went."""
 
     ms: float
+    cpu: float
     phases: dict[str, float] = field(default_factory=dict)
 
 
@@ -58,6 +59,10 @@ def p95(samples: list[Sample]) -> float:
     """Nearest rank: with fewer than 20 samples this is the slowest of them."""
     ordered = sorted(sample.ms for sample in samples)
     return ordered[math.ceil(0.95 * len(ordered)) - 1]
+
+
+def cpu_median(samples: list[Sample]) -> float:
+    return statistics.median(sample.cpu for sample in samples)
 
 
 def phase_medians(samples: list[Sample]) -> dict[str, float]:

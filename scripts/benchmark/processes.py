@@ -1,6 +1,7 @@
 """Child processes: bounded in time, each in a process group of its own, none left behind."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -55,9 +56,19 @@ def end(process: subprocess.Popen, how: signal.Signals = signal.SIGTERM) -> None
 
 
 def cpu_ticks(pid: int) -> int:
-    """CPU time of a process and all its threads, in clock ticks."""
+    """CPU time of a process, all its threads, and its children that have ended, in clock ticks."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return sum(map(int, fields[11:15]))
+
+
+def cpu_ms(pid: int) -> float:
+    return cpu_ticks(pid) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def own_children_cpu_ms() -> float:
+    """CPU time of all commands that were run to their end so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1000
 
 
 def wait_until_idle(pid: int) -> None:

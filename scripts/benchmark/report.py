@@ -7,21 +7,22 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-from measure import Result, Sample, median, p95, phase_medians
+from measure import Result, Sample, cpu_median, median, p95, phase_medians
 
 
 def markdown(results: list[Result], machine: dict) -> str:
     lines = [
         f"previewd {machine['commit']} on {machine['cores']} cores, {machine['date']} (load {machine['load']:.1f} at the start)",
         "",
-        "| case | n | previewd median | p95 | naive median | p95 | times faster |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
+        "| case | n | previewd median | p95 | CPU | naive median | p95 | CPU | times faster |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for result in results:
         cells = [result.title, str(len(result.previewd))]
-        cells += [ms(value) for side in (result.previewd, result.naive) for value in (median(side), p95(side))]
+        cells += [ms(value) for side in (result.previewd, result.naive) for value in (median(side), p95(side), cpu_median(side))]
         lines.append(f"| {' | '.join(cells)} | {result.ratio():.1f} |")
-    lines += ["", "Times in ms; p95 by nearest rank, so with few runs it is the slowest. The pairs were run A B A B.", ""]
+    lines += ["", "Times in ms; p95 by nearest rank, so with few runs it is the slowest. The pairs were run A B A B. On a busy machine "
+        "CPU (median, until idle) compares better than the wait.", ""]
     for result in results:
         lines.append(f"- **{result.title}**: {result.measures}. Beside: `{result.naive_is}`.{phases(result)}")
     return "\n".join(lines)
@@ -52,8 +53,10 @@ def as_json(result: Result) -> dict:
         name: {
             "median": round(median(samples), 2),
             "p95": round(p95(samples), 2),
+            "cpu": round(cpu_median(samples), 2),
             "phases": {phase: round(value, 2) for phase, value in phase_medians(samples).items()},
             "samples": [round(sample.ms, 2) for sample in samples],
+            "cpu_samples": [round(sample.cpu, 2) for sample in samples],
         }
         for name, samples in sides.items()
     }
