@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::auth::Authenticator;
 use crate::builder::{self, Builder, Tools};
 use crate::config::Config;
+use crate::disk::remove_tree;
 use crate::domain::DataDir;
 use crate::events::Events;
 use crate::locks::ProjectLocks;
@@ -20,7 +21,7 @@ use crate::release::{Compressor, Retention, remove_leftovers};
 use crate::sandbox::Door;
 use crate::source::Source;
 use crate::state::Store;
-use crate::sync::{Syncer, remove_tree};
+use crate::sync::Syncer;
 
 /// What the folder of a layer begins with until it is whole.
 const HALF_LAYER_PREFIX: &str = ".tmp-";

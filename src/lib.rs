@@ -8,6 +8,7 @@ pub mod auth;
 pub mod builder;
 pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod domain;
 pub mod events;
 pub mod http;

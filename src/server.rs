@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::config::Config;
+use crate::disk::replace;
 use crate::http;
 
 /// Connections that are waiting to be accepted at most.
@@ -74,10 +75,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> anyhow::Result<actix_we
 
 /// Says where we are: in the log, in `{data_dir}/listen`, to systemd.
 fn announce(app: &App, address: SocketAddr) -> anyhow::Result<()> {
-    let path = app.data.listen();
-    let aside = path.with_extension("tmp");
-    std::fs::write(&aside, address.to_string())?;
-    std::fs::rename(aside, path)?;
+    replace(&app.data.listen(), address.to_string().as_bytes())?;
     tracing::info!(%address, data_dir = %app.data.root().display(), "previewd {} listens", env!("CARGO_PKG_VERSION"));
     if app.auth.is_generated() {
         let token = std::fs::read_to_string(app.data.token()).unwrap_or_default();

@@ -26,6 +26,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::disk::{blocking, remove_tree};
 use crate::domain::app_root::{self, App};
 use crate::domain::build::LayerUse;
 use crate::domain::{BuildRecord, DataDir, Failure, FailureKind, Manifest, Mode, ProjectDir, ProjectId, SourcePath};
@@ -35,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::release::{OutputLimits, ScanError, Scanned, scan};
 use crate::sandbox::{Door, Tool};
 use crate::state::Store;
-use crate::sync::{SyncFiles, SyncScope, Syncer, remove_tree};
+use crate::sync::{SyncFiles, SyncScope, Syncer};
 use install::{Installer, Layer, LayerResult};
 pub use log::{BuildLog, LogWriter, read_log};
 use messages::FailureClaim;
@@ -367,8 +368,4 @@ fn copy_tree(from: &Path, into: &Path) -> io::Result<()> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
 }

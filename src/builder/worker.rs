@@ -251,15 +251,8 @@ impl Watch<'_> {
     /// Counts the output while it is written: the scan at the end would come after the disk is full.
     async fn output_flood(&self) -> Option<Failure> {
         let (out, limits) = (self.job.out.clone(), self.limits.output);
-        let (files, bytes) = tokio::task::spawn_blocking(move || measure(&out)).await.ok()?;
-        let over = |what: String| Some(Failure::new(FailureKind::Output, what));
-        if bytes > limits.bytes {
-            return over(format!("the output has more than {} MB, the limit build.output_mb", limits.bytes / MB));
-        }
-        if files > limits.files {
-            return over(format!("the output has more than {} files, the limit build.output_files", limits.files));
-        }
-        None
+        let flood = tokio::task::spawn_blocking(move || measure(&out, limits)).await.ok()?;
+        flood.map(|what| Failure::new(FailureKind::Output, what))
     }
 
     fn out_of_memory(&self) -> Run {
@@ -290,16 +283,25 @@ impl Watch<'_> {
     }
 }
 
-/// Files and bytes under a folder, as far as they can be read. Blocking.
-fn measure(folder: &Path) -> (u64, u64) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return (0, 0) };
-    let mut sum = (0, 0);
-    for entry in entries.flatten() {
-        let Ok(metadata) = entry.metadata() else { continue };
-        let (files, bytes) = if metadata.is_dir() { measure(&entry.path()) } else { (1, metadata.len()) };
-        sum = (sum.0 + files, sum.1 + bytes);
+/// What of the output, as far as it is written, is over a limit; it is not looked at beyond that. Blocking.
+fn measure(out: &Path, limits: OutputLimits) -> Option<String> {
+    let (mut entries, mut bytes) = (0, 0);
+    let mut folders = vec![(out.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            entries += 1;
+            if metadata.is_dir() {
+                folders.push((entry.path(), depth + 1));
+            } else {
+                bytes += metadata.len();
+            }
+            if let Some(what) = limits.exceeded(entries, bytes, depth) {
+                return Some(what);
+            }
+        }
     }
-    sum
+    None
 }
 
 /// Lines of a pipe, none longer than [`MESSAGE_BYTES_MAX`]; the rest of a longer one is dropped.

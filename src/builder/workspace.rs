@@ -12,8 +12,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::install::Layer;
+use crate::disk::remove_tree;
 use crate::domain::{Manifest, ProjectDir, SourcePath};
-use crate::sync::remove_tree;
 
 const NODE_MODULES: &str = "node_modules";
 /// Where a file is linked to before it is renamed over its predecessor.

@@ -6,8 +6,6 @@
 //! Invariant: sync and accept happen under one lock, so revisions follow the order of the sources.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +14,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Queue, StatusBoard};
+use crate::disk::{blocking, remove_tree};
 use crate::domain::status::Status;
 use crate::domain::{DataDir, Priority, ProjectId, Revision, SourcePath};
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::state::{Accept, Accepted, StateError, Store};
-use crate::sync::{SyncError, SyncReport, SyncScope, Syncer, remove_tree};
-
-/// Tries to empty a deleted project's directory.
-const REMOVE_ROUNDS_MAX: u32 = 100;
+use crate::sync::{SyncError, SyncReport, SyncScope, Syncer};
 
 /// What a caller wants synced and built.
 #[derive(Debug, Clone)]
@@ -183,23 +179,10 @@ impl Intake {
         self.queue.stop_for_deletion(project).await;
         self.queue.forget(project);
         let root = self.data.project(project).root().to_owned();
-        let removed = tokio::task::spawn_blocking(move || remove_all(&root)).await;
-        removed.map_err(std::io::Error::other).and_then(|done| done).map_err(SyncError::Disk)?;
+        blocking(move || remove_tree(&root)).await.map_err(SyncError::Disk)?;
         self.events.status_changed(project);
         Ok(known)
     }
-}
-
-/// Removes a project's directory. The release that was published last may still be compressed: what appears in a folder
-/// while it is emptied takes another round.
-fn remove_all(root: &Path) -> io::Result<()> {
-    for _ in 1..REMOVE_ROUNDS_MAX {
-        match remove_tree(root) {
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            done => return done,
-        }
-    }
-    remove_tree(root)
 }
 
 /// The paths of a request as a scope: none at all means everything.

@@ -1,6 +1,5 @@
 //! Puts a project's status object together, and keeps `.build-status` up to it.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::config::SandboxMode;
+use crate::disk::{blocking, replace};
 use crate::domain::status::{Live, Render, RunningBuild, Status};
 use crate::domain::{DataDir, ProjectId};
 use crate::preview::Urls;
@@ -51,12 +51,7 @@ impl StatusBoard {
     async fn write_file(&self, project: &ProjectId, status: &Status) -> io::Result<()> {
         let path = self.data.project(project).build_status();
         let text = serde_json::to_vec(status)?;
-        let work = move || {
-            let aside = path.with_extension("tmp");
-            fs::write(&aside, text)?;
-            fs::rename(aside, path)
-        };
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+        blocking(move || replace(&path, &text)).await
     }
 
     fn view(&self, snapshot: Snapshot) -> Status {

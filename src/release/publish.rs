@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::disk::remove_tree;
 use crate::domain::{BuildId, ProjectDir};
-use crate::sync::remove_tree;
 
 /// What marks a file or folder that is still being written.
 const ASIDE_PREFIX: &str = ".tmp-";

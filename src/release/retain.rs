@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
+use crate::disk::{blocking, remove_tree};
 use crate::domain::{BuildId, DataDir, ProjectDir, ProjectId};
 use crate::state::{StateError, Store};
-use crate::sync::remove_tree;
 
 /// Logs kept per project besides those of retained releases: enough to see how the last edits failed.
 const LOGS_KEPT: usize = 20;
@@ -58,8 +58,4 @@ fn drop_old_logs(dir: &ProjectDir) -> io::Result<()> {
         remove_tree(&dir.log(build))?;
     }
     Ok(())
-}
-
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

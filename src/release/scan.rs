@@ -40,6 +40,19 @@ pub struct OutputLimits {
     pub bytes: u64,
 }
 
+impl OutputLimits {
+    /// Which limit an output of so many entries (files and folders) and bytes, at such a depth, is over.
+    pub fn exceeded(self, entries: u64, bytes: u64, depth: usize) -> Option<String> {
+        if depth > DEPTH_MAX {
+            return Some(format!("the output is nested deeper than {DEPTH_MAX} folders"));
+        }
+        if entries > self.files {
+            return Some(format!("the output has more than {} files and folders, the limit build.output_files", self.files));
+        }
+        (bytes > self.bytes).then(|| format!("the output has more than {} MB, the limit build.output_mb", self.bytes / (1024 * 1024)))
+    }
+}
+
 /// What a scan found to be fine.
 #[derive(Debug, Default)]
 pub struct Scanned {
@@ -47,6 +60,7 @@ pub struct Scanned {
     pub files: Vec<PathBuf>,
     /// Bytes of all files together.
     pub bytes: u64,
+    entries: u64,
 }
 
 /// Why an output cannot be published.
@@ -73,9 +87,6 @@ pub fn scan(root: &Path, limits: OutputLimits) -> Result<Scanned, ScanError> {
 }
 
 fn scan_folder(root: &Path, relative: &Path, depth: usize, limits: OutputLimits, scanned: &mut Scanned) -> Result<(), ScanError> {
-    if depth > DEPTH_MAX {
-        return Err(rejected(format!("the output is nested deeper than {DEPTH_MAX} folders: {}", relative.display())));
-    }
     for entry in fs::read_dir(root.join(relative))? {
         let entry = entry?;
         let name = entry.file_name();
@@ -83,18 +94,19 @@ fn scan_folder(root: &Path, relative: &Path, depth: usize, limits: OutputLimits,
         if name.len() > NAME_BYTES_MAX || name.to_str().is_none_or(|name| name.chars().any(char::is_control)) {
             return Err(rejected(format!("the output has a file whose name is too long or not plain text: {}", path.display())));
         }
+        scanned.entries += 1;
+        if let Some(what) = limits.exceeded(scanned.entries, scanned.bytes, depth) {
+            return Err(rejected(what));
+        }
         if entry.file_type()?.is_dir() {
             fs::set_permissions(entry.path(), Permissions::from_mode(FOLDER_MODE))?;
             scan_folder(root, &path, depth + 1, limits, scanned)?;
         } else {
             scanned.bytes += scan_file(root, &path)?;
             scanned.files.push(path);
-        }
-        if scanned.files.len() as u64 > limits.files {
-            return Err(rejected(format!("the output has more than {} files, the limit build.output_files", limits.files)));
-        }
-        if scanned.bytes > limits.bytes {
-            return Err(rejected(format!("the output has more than {} MB, the limit build.output_mb", limits.bytes / (1024 * 1024))));
+            if let Some(what) = limits.exceeded(scanned.entries, scanned.bytes, depth) {
+                return Err(rejected(what));
+            }
         }
     }
     Ok(())
@@ -151,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: OutputLimits = OutputLimits { files: 3, bytes: 100 };
+    const LIMITS: OutputLimits = OutputLimits { files: 40, bytes: 100 };
 
     fn scan_of(prepare: impl FnOnce(&Path)) -> Result<Scanned, String> {
         let dir = tempfile::tempdir().expect("temp dir");
@@ -179,7 +191,7 @@ mod tests {
 
     #[test]
     fn limits_are_named() {
-        let many = scan_of(|dir| (0..4).for_each(|n| fs::write(dir.join(n.to_string()), "").expect("write")));
+        let many = scan_of(|dir| (0..41).for_each(|n| fs::write(dir.join(n.to_string()), "").expect("write")));
         assert!(many.expect_err("files").contains("build.output_files"));
         let large = scan_of(|dir| fs::write(dir.join("x"), [0; 101]).expect("write"));
         assert!(large.expect_err("bytes").contains("build.output_mb"));

@@ -6,11 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::task::spawn_blocking;
-
+use crate::disk::{blocking, remove_tree, replace};
 use crate::domain::{Manifest, ProjectDir, SourcePath};
 
 /// The files of one project that the sync owns.
@@ -98,15 +97,6 @@ impl SyncFiles {
     }
 }
 
-/// Replaces a file by rename, so that a reader sees the old or the new content, whole.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("tmp");
-    let mut file = File::create(&aside)?;
-    file.write_all(content)?;
-    file.sync_data()?;
-    fs::rename(aside, path)
-}
-
 fn ensure_real_folders(root: &Path, path: &SourcePath) -> io::Result<()> {
     for folder in path.ancestors() {
         let folder = root.join(folder);
@@ -138,21 +128,4 @@ fn remove_file_and_empty_folders(root: &Path, path: &SourcePath) -> io::Result<(
         }
     }
     Ok(())
-}
-
-/// Removes a file or folder with everything in it, if it is there; a symlink is removed, not followed.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let removed = match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match removed {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -24,7 +24,7 @@ use crate::domain::manifest::plan_reconcile;
 use crate::domain::{ContentHash, Manifest, ManifestEntry, ProjectDir, ProjectId, SourcePath};
 use crate::metrics::{Metrics, observe};
 use crate::source::{Fetched, Source, SourceError};
-pub use files::{SyncFiles, remove_tree};
+pub use files::SyncFiles;
 
 /// Bytes in the unit of `sync.max_file_mb` and `sync.max_project_mb`.
 const MB: u64 = 1024 * 1024;

@@ -19,7 +19,7 @@ const FAULTS: &[Fault] = &[
     Fault("git-spec", "failed", "install", Some(("package.json", None)), "x@git+https://git.example.invalid/nothing.git is refused"),
     Fault("hardlink-output", "failed", "output", None, "the output has a hard link"),
     Fault("huge-output", "failed", "output", None, "more than 8 MB, the limit build.output_mb"),
-    Fault("many-files-output", "failed", "output", None, "more than 500 files, the limit build.output_files"),
+    Fault("many-files-output", "failed", "output", None, "more than 500 files and folders, the limit build.output_files"),
     Fault("memory-bomb", "out_of_memory", "memory", None, "more than 512 MB, the limit build.memory_mb"),
     Fault("missing-export", "failed", "compile", Some(("main.js", Some(1))), "\"gone\" is not exported by \"lib.js\""),
     Fault("missing-file", "failed", "resolve", Some(("main.js", Some(1))), "Could not resolve \"./src/gone.js\" imported by main.js"),

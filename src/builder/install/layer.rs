@@ -16,9 +16,9 @@ use super::settings::Layout;
 use super::{DependencySet, Parts};
 use crate::builder::BuildLog;
 use crate::builder::workspace::{VITE_TEMP, entries_of};
+use crate::disk::{blocking, remove_tree};
 use crate::domain::{Failure, FailureKind};
 use crate::sandbox::{Confinement, Spec};
-use crate::sync::remove_tree;
 
 /// Hex digits of a set's hash that name its layer.
 const LAYER_ID_CHARS: usize = 32;
@@ -308,8 +308,4 @@ fn describe(lock: &Lock) -> &'static str {
         Lock::Import(_) => "the lockfile's versions where they fit",
         Lock::Fresh => "the newest matching versions",
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
