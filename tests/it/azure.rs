@@ -147,7 +147,7 @@ async fn lasting_trouble_is_told_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_and_the_daemon_recovers() {
+async fn a_refused_connection_is_told() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
     let container = Container::create().await.through(&format!("http://{free}/devstoreaccount1"));
     let daemon = container.options(container.by_key()).cold_store().start().await;
