@@ -55,8 +55,10 @@ pub struct Claims {
 /// What a request shows to prove who sends it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Credentials<'a> {
-    /// `Authorization: Bearer …`, or `?token=…`.
+    /// `Authorization: Bearer …`: a configured token or a project token.
     pub bearer: Option<&'a str>,
+    /// `?token=…`, or the cookie of a private preview: a project token only, for addresses end up in logs and histories.
+    pub project_token: Option<&'a str>,
     /// `X-Previewd-Signature`.
     pub signature: Option<&'a str>,
 }
@@ -107,11 +109,13 @@ impl Authenticator {
 
     /// Whether `credentials` allow `scope` on `project`; on every project where that is `None`.
     pub fn authorize(&self, credentials: Credentials<'_>, scope: Scope, project: Option<&ProjectId>) -> Result<(), Unauthorized> {
-        let bearer = credentials.bearer.filter(|b| b.len() <= CREDENTIAL_CHARS_MAX).ok_or(Unauthorized)?;
-        if self.tokens.iter().fold(false, |found, token| found | equal(token.as_bytes(), bearer.as_bytes())) {
+        let bearer = credentials.bearer.filter(|b| b.len() <= CREDENTIAL_CHARS_MAX);
+        let known = |bearer: &str| self.tokens.iter().fold(false, |found, token| found | equal(token.as_bytes(), bearer.as_bytes()));
+        if bearer.is_some_and(known) {
             return Ok(());
         }
-        let claims = self.claims(bearer).ok_or(Unauthorized)?;
+        let token = bearer.or(credentials.project_token).filter(|token| token.len() <= CREDENTIAL_CHARS_MAX).ok_or(Unauthorized)?;
+        let claims = self.claims(token).ok_or(Unauthorized)?;
         let ours = project == Some(&claims.sub) && claims.scope.allows(scope);
         if ours { Ok(()) } else { Err(Unauthorized) }
     }
@@ -204,7 +208,7 @@ mod tests {
     }
 
     fn bearer(token: &str) -> Credentials<'_> {
-        Credentials { bearer: Some(token), signature: None }
+        Credentials { bearer: Some(token), ..Credentials::default() }
     }
 
     fn now() -> u64 {
@@ -224,6 +228,15 @@ mod tests {
             assert_eq!(auth.authorize(bearer(wrong), Scope::Read, None), Err(Unauthorized));
         }
         assert_eq!(auth.authorize(Credentials::default(), Scope::Read, None), Err(Unauthorized));
+    }
+
+    #[test]
+    fn a_configured_token_is_not_taken_from_an_address() {
+        let auth = authenticator();
+        let in_address = |token| Credentials { project_token: Some(token), ..Credentials::default() };
+        assert_eq!(auth.authorize(in_address(TOKEN), Scope::Read, Some(&project("demo"))), Err(Unauthorized));
+        let read = token(Scope::Read, now() + 60);
+        assert_eq!(auth.authorize(in_address(&read), Scope::Read, Some(&project("demo"))), Ok(()));
     }
 
     #[test]
@@ -261,7 +274,8 @@ mod tests {
         let auth = authenticator();
         let signed = Signed { method: "POST", path_and_query: "/sync-project/demo", body: b"{}", now: 1_000_000 };
         let header = |time: &str| format!("t={time},v1={}", sign(SECRET, time, &signed).expect("sign"));
-        let check = |header: &str, signed| auth.authorize_signed(Credentials { bearer: None, signature: Some(header) }, &project("demo"), signed);
+        let check =
+            |header: &str, signed| auth.authorize_signed(Credentials { signature: Some(header), ..Credentials::default() }, &project("demo"), signed);
         let good = header("999900");
         assert_eq!(check(&good, signed), Ok(()));
         assert_eq!(check(&good, Signed { body: b"{} ", ..signed }), Err(Unauthorized), "altered body");

@@ -51,9 +51,8 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopping: new work is refused, running builds may finish");
     notify(NotifyState::Stopping);
-    app.queue.drain(grace).await;
+    app.queue.drain(driver, grace).await;
     app.door.close();
-    let _ = driver.await;
     handle.stop(true).await;
     let _ = std::fs::remove_file(app.data.listen());
     tracing::info!("stopped");

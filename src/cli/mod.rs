@@ -7,6 +7,7 @@ mod push;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
@@ -17,6 +18,8 @@ use crate::domain::{BuildId, ProjectId};
 use crate::{server, telemetry};
 use client::Client;
 
+/// How long the process waits for blocking work after everything else has stopped.
+const BLOCKING_GRACE: Duration = Duration::from_secs(2);
 /// Longest life of a token that the command line makes.
 const TOKEN_TTL_MAX: SignedDuration = SignedDuration::from_hours(24 * 30);
 
@@ -127,7 +130,10 @@ impl Cli {
             Command::Serve => {
                 telemetry::init(&config.log)?;
                 let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
-                Ok(runtime.block_on(server::serve(config))?)
+                let served = runtime.block_on(server::serve(config));
+                // What still blocks a thread then is compression of a release, which the next start does without.
+                runtime.shutdown_timeout(BLOCKING_GRACE);
+                Ok(served?)
             }
             Command::CheckConfig => {
                 println!("the configuration is valid");

@@ -8,10 +8,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
-use super::extract::{authorize, authorize_control, parse_json, read_body};
+use super::extract::{authorize, authorized_body, parse_json};
 use crate::app::App;
 use crate::auth::Scope;
-use crate::domain::status::{State, Status};
+use crate::domain::status::Status;
 use crate::domain::{BuildRecord, Priority, ProjectId, Revision, SourcePath};
 use crate::queue::{SyncRequest, scope_of};
 use crate::sync::SyncScope;
@@ -70,8 +70,7 @@ struct SyncResponse {
 /// `POST /sync-project/{id}`
 pub(super) async fn sync_project(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
-    let body = read_body(&app, payload).await?;
-    authorize_control(&app, &request, &project, &body)?;
+    let body = authorized_body(&app, &request, payload, &project).await?;
     let body: SyncBody = parse_json(&request, &body)?;
     let wait = check_wait(body.wait_ms)?;
     let (paths, ignored) = split_paths(body.changed_files)?;
@@ -83,8 +82,7 @@ pub(super) async fn sync_project(app: Data<App>, id: Path<String>, request: Http
 /// `POST /build/{id}`
 pub(super) async fn build(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
-    let body = read_body(&app, payload).await?;
-    authorize_control(&app, &request, &project, &body)?;
+    let body = authorized_body(&app, &request, payload, &project).await?;
     let body: BuildBody = parse_json(&request, &body)?;
     let wait = check_wait(body.wait_ms)?;
     let scope = if body.clean { SyncScope::Anew } else { SyncScope::Everything };
@@ -144,7 +142,7 @@ async fn take_in(app: &Data<App>, project: ProjectId, sync: SyncRequest, ignored
         build: None,
         project_id: project,
     };
-    if !answer.building {
+    if !answer.building && answer.finished {
         return Ok(HttpResponse::Ok().json(response));
     }
     if !wait.is_zero()
@@ -154,12 +152,11 @@ async fn take_in(app: &Data<App>, project: ProjectId, sync: SyncRequest, ignored
         response.build = status.last_build;
         return Ok(HttpResponse::Ok().json(response));
     }
-    Ok(HttpResponse::Accepted().json(response))
+    Ok(if answer.building { HttpResponse::Accepted() } else { HttpResponse::Ok() }.json(response))
 }
 
 fn verdict(status: &Status, revision: Revision) -> &'static str {
-    let live = status.live.as_ref().is_some_and(|live| live.revision >= revision);
-    if live && status.state != State::Error { "ready" } else { "error" }
+    if status.live.as_ref().is_some_and(|live| live.revision >= revision) { "ready" } else { "error" }
 }
 
 /// Runs `work` where it goes on even if the caller hangs up: a sync that has begun comes to its end.

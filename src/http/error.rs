@@ -39,6 +39,8 @@ pub enum ApiError {
     UnsupportedMediaType,
     #[error("the body is larger than {limit_kb} kB, the limit server.max_body_kb")]
     BodyTooLarge { limit_kb: u32 },
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
     #[error("no project of this name is known")]
@@ -77,6 +79,7 @@ impl ApiError {
             Self::InvalidQuery(_) => ("invalid_query", StatusCode::BAD_REQUEST),
             Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::BodyTooLarge { .. } => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Unauthorized(_) => ("unauthorized", StatusCode::UNAUTHORIZED),
             Self::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
             Self::UnknownBuild => ("unknown_build", StatusCode::NOT_FOUND),

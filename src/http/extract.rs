@@ -1,11 +1,14 @@
 //! What handlers take out of a request: credentials, bodies, query values.
 
+use std::time::Duration;
+
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures::StreamExt;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::error::ApiError;
 use crate::app::App;
@@ -13,6 +16,8 @@ use crate::auth::{Credentials, Scope, Signed};
 use crate::domain::ProjectId;
 
 const SIGNATURE_HEADER: &str = "x-previewd-signature";
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything that a query string of ours can hold; unknown names are ignored.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -35,26 +40,36 @@ pub(super) fn query(request: &HttpRequest) -> Result<Query, ApiError> {
 /// Requires `scope`, on one project or (`None`) on all.
 pub(super) fn authorize(app: &App, request: &HttpRequest, scope: Scope, project: Option<&ProjectId>) -> Result<(), ApiError> {
     let query = query(request)?;
-    let bearer = bearer(request).or(query.token.as_deref());
-    Ok(app.auth.authorize(Credentials { bearer, signature: None }, scope, project)?)
+    let credentials = Credentials { bearer: bearer(request), project_token: query.token.as_deref(), signature: None };
+    Ok(app.auth.authorize(credentials, scope, project)?)
 }
 
-/// Requires the right to control one project: by token, or by a signature over the request.
-pub(super) fn authorize_control(app: &App, request: &HttpRequest, project: &ProjectId, body: &[u8]) -> Result<(), ApiError> {
+/// Requires the right to control one project, by token or by a signature over the request, and reads its body. Without a
+/// signature, nothing of the body is read before the caller is known.
+pub(super) async fn authorized_body(app: &App, request: &HttpRequest, payload: Payload, project: &ProjectId) -> Result<Bytes, ApiError> {
     let signature = request.headers().get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok());
-    let path_and_query = request.uri().path_and_query().map_or("/", |p| p.as_str());
-    let signed = Signed { method: request.method().as_str(), path_and_query, body, now: Timestamp::now().as_second() };
-    Ok(app.auth.authorize_signed(Credentials { bearer: bearer(request), signature }, project, signed)?)
+    let signed_only = signature.is_some() && bearer(request).is_none();
+    if !signed_only {
+        authorize(app, request, Scope::Control, Some(project))?;
+    }
+    let body = timeout(BODY_TIMEOUT, read_body(app, payload)).await.map_err(|_| ApiError::BodyTimeout)??;
+    if signed_only {
+        let path_and_query = request.uri().path_and_query().map_or("/", |p| p.as_str());
+        let signed = Signed { method: request.method().as_str(), path_and_query, body: &body, now: Timestamp::now().as_second() };
+        app.auth.authorize_signed(Credentials { signature, ..Credentials::default() }, project, signed)?;
+    }
+    Ok(body)
 }
 
-fn bearer(request: &HttpRequest) -> Option<&str> {
+/// The token of `Authorization: Bearer …`.
+pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
     let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Reads a body of at most `server.max_body_kb`.
-pub(super) async fn read_body(app: &App, mut payload: Payload) -> Result<Bytes, ApiError> {
+async fn read_body(app: &App, mut payload: Payload) -> Result<Bytes, ApiError> {
     let limit_kb = app.config.server.max_body_kb;
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {

@@ -10,7 +10,9 @@ mod health;
 mod logs;
 mod observe;
 mod preview;
+mod private;
 mod read;
+mod representation;
 
 use actix_web::guard::{self, GuardContext};
 use actix_web::http::header::HOST;

@@ -18,6 +18,8 @@ pub(super) enum Stop {
     Shutdown,
     /// The project is deleted.
     Deleted,
+    /// The claim is another's by now: the lease ran out, by a jump of the clock or a long standstill.
+    Lost,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

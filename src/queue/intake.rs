@@ -42,12 +42,20 @@ pub struct SyncAnswer {
     pub revision: Revision,
     /// Whether this request made it.
     pub building: bool,
+    /// Whether its build has ended.
+    pub finished: bool,
     /// Paths whose content is new.
     pub changes: Vec<SourcePath>,
     /// Paths that are gone.
     pub deleted: Vec<SourcePath>,
     /// Names in the source that cannot be synced, and why.
     pub rejected: Vec<(String, String)>,
+}
+
+impl SyncAnswer {
+    fn unchanged(revision: Revision, finished: bool, report: SyncReport) -> Self {
+        Self { revision, building: false, finished, changes: Vec::new(), deleted: Vec::new(), rejected: report.rejected }
+    }
 }
 
 /// Why a request was not accepted; nothing of it was kept but what the next sync would fetch again.
@@ -97,26 +105,26 @@ impl Intake {
         let _guard = self.locks.lock(project).await;
         let dir = self.data.project(project);
         let report = self.syncer.sync(project, &dir, request.scope.clone()).await?;
-        for (name, why) in &report.rejected {
-            tracing::warn!(%project, name, why, "a file in the source cannot be synced");
+        if let Some((name, why)) = report.rejected.first() {
+            tracing::warn!(%project, files = report.rejected.len(), name, why, "files in the source that cannot be synced; the first");
         }
-        if report.files == 0 && self.store.project(project.clone()).await?.is_none_or(|row| row.wanted == Revision(0)) {
+        let row = self.store.project(project.clone()).await?;
+        if report.files == 0 && row.as_ref().is_none_or(|row| row.wanted == Revision(0)) {
             return self.nothing_yet(project, &request, report).await;
         }
-        let accepted = self.store.accept(self.accept(project, &request, &report)).await?;
-        let (revision, building) = match accepted {
+        let lost = row.and_then(|row| row.live_build).is_some_and(|build| !dir.release(build).exists());
+        let accept = Accept { force: request.force || lost, ..self.accept(project, &request, &report) };
+        let revision = match self.store.accept(accept).await? {
             Accepted::QueueFull { pending } => return Err(IntakeError::QueueFull { pending }),
-            Accepted::Unchanged(revision) => (revision, false),
-            Accepted::Building(revision) => (revision, true),
-        };
-        if !building {
             // Sources that were damaged here may have been fetched anew, but against what was accepted nothing changed.
-            return Ok(SyncAnswer { revision, building, changes: Vec::new(), deleted: Vec::new(), rejected: report.rejected });
-        }
+            Accepted::Unchanged { revision, pending } => return Ok(SyncAnswer::unchanged(revision, !pending, report)),
+            Accepted::Building(revision) => revision,
+        };
         self.queue.accepted(project, revision);
         self.board.write(project).await;
         self.events.status_changed(project);
-        Ok(SyncAnswer { revision, building, changes: report.changes, deleted: report.deleted, rejected: report.rejected })
+        let (changes, deleted, rejected) = (report.changes, report.deleted, report.rejected);
+        Ok(SyncAnswer { revision, building: true, finished: false, changes, deleted, rejected })
     }
 
     /// Before anything is fetched: is there room for one more?
@@ -136,7 +144,7 @@ impl Intake {
             return Err(IntakeError::UnknownProject);
         }
         self.store.register(project.clone(), Timestamp::now().as_millisecond()).await?;
-        Ok(SyncAnswer { revision: Revision(0), building: false, changes: Vec::new(), deleted: Vec::new(), rejected: report.rejected })
+        Ok(SyncAnswer::unchanged(Revision(0), true, report))
     }
 
     fn accept(&self, project: &ProjectId, request: &SyncRequest, report: &SyncReport) -> Accept {

@@ -7,6 +7,7 @@
 
 mod gate;
 mod intake;
+mod run;
 mod settle;
 mod status;
 
@@ -17,26 +18,23 @@ use dashmap::DashMap;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::builder::{BuildRequest, Builder, Built};
+use crate::builder::Builder;
 use crate::config;
-use crate::domain::{BuildId, BuildRecord, DataDir, ProjectId, Revision};
+use crate::domain::{BuildId, DataDir, ProjectId, Revision};
 use crate::events::Events;
-use crate::metrics::{Metrics, observe};
+use crate::metrics::Metrics;
 use crate::preview::LiveReleases;
-use crate::release::{Compressor, Retention, publish};
+use crate::release::{Compressor, Retention};
 use crate::state::{Claim, StateError, Store};
 use gate::{Running, Stop, should_supersede};
 pub use intake::{Intake, IntakeError, SyncAnswer, SyncRequest, scope_of};
+use run::lease_ms;
 pub use status::StatusBoard;
 
-/// How long a claim is ours without renewal.
-const LEASE: Duration = Duration::from_mins(1);
-/// How often a running build renews its claim.
-const RENEW_EVERY: Duration = Duration::from_secs(15);
 /// After a failed claim, and at the longest between two looks at the queue: wake-ups are hints.
 const POLL_MAX: Duration = Duration::from_secs(30);
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
@@ -87,8 +85,8 @@ impl Queue {
     }
 
     /// Starts the loop; it ends with [`Queue::drain`].
-    pub fn start(self: &Arc<Self>) -> JoinHandle<()> {
-        tokio::spawn(self.clone().drive())
+    pub fn start(self: &Arc<Self>) -> Driver {
+        Driver(tokio::spawn(self.clone().drive()))
     }
 
     /// Says that something may wait now, and cuts short what the new revision makes pointless.
@@ -122,8 +120,10 @@ impl Queue {
     }
 
     /// Ends the loop: running builds get `grace` to finish, then they are stopped and wait for the next start.
-    pub async fn drain(&self, grace: Duration) {
+    pub async fn drain(&self, driver: Driver, grace: Duration) {
         self.draining.cancel();
+        // A claim under way still becomes a task: only afterwards are all of them known.
+        let _ = driver.0.await;
         self.tasks.close();
         if timeout(grace, self.tasks.wait()).await.is_ok() {
             return;
@@ -187,76 +187,6 @@ impl Queue {
         }
     }
 
-    /// One claim, from its first log line to its settlement.
-    async fn run(self: Arc<Self>, claim: Claim, slot: OwnedSemaphorePermit) {
-        let running = Arc::new(Running::new(claim.build, claim.revision, claim.superseded));
-        self.running.insert(claim.project.clone(), running.clone());
-        // A deletion removes the row, then looks for a running build. Looking the other way round here, one of
-        // the two sees the other, and nothing is built for a project that is gone.
-        if matches!(self.parts.store.renew(&claim, Timestamp::now().as_millisecond() + lease_ms()).await, Ok(false)) {
-            self.running.remove(&claim.project);
-            running.ended.cancel();
-            return;
-        }
-        self.parts.metrics.builds_running.inc();
-        let lease = tokio::spawn(keep_lease(self.parts.store.clone(), claim.clone()));
-        self.tell(&claim.project).await;
-
-        let begun = Timestamp::now();
-        let mut record = BuildRecord::begun(claim.build, claim.revision, begun);
-        record.timings_ms.sync = claim.sync_ms;
-        record.timings_ms.queued = (begun.as_millisecond() - claim.accepted_at).max(0).unsigned_abs();
-        observe(&self.parts.metrics.queue_wait_seconds, Duration::from_millis(record.timings_ms.queued));
-        let attempt = self.attempt(&claim, &running, &mut record).await;
-        let after = self.settle(&claim, &running, record, attempt).await;
-
-        lease.abort();
-        self.running.remove(&claim.project);
-        self.parts.metrics.builds_running.dec();
-        self.tell(&claim.project).await;
-        running.ended.cancel();
-        drop(slot);
-        // The row may wait again: superseded, requeued, or accepted meanwhile.
-        self.wake.notify_one();
-        after.finish(&self.parts, &claim.project).await;
-    }
-
-    /// Builds and, unless it was stopped, publishes.
-    async fn attempt(&self, claim: &Claim, running: &Running, record: &mut BuildRecord) -> anyhow::Result<Attempt> {
-        let log = Arc::new(self.parts.builder.open_log(&claim.project, record).await?);
-        log.info(format!("build {} of revision {}", claim.build, claim.revision));
-        let request = BuildRequest { project: &claim.project, clean: claim.clean, log: &log, cancel: &running.cancel };
-        let built = self.parts.builder.build(request, record).await;
-        let attempt = match built {
-            Ok(Built::Output(scanned)) if running.begin_publish() => {
-                let begun = std::time::Instant::now();
-                let (dir, build) = (self.parts.data.project(&claim.project), claim.build);
-                tokio::task::spawn_blocking(move || publish(&dir, build)).await??;
-                self.parts.live.set(&claim.project, claim.build, record.spa);
-                record.timings_ms.publish = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                log.info(format!("live: {} files, {} bytes", scanned.files.len(), scanned.bytes));
-                Ok(Attempt::Published(scanned))
-            }
-            Ok(Built::Output(_) | Built::Cancelled) => {
-                log.warn("stopped before its end: a newer revision, a deletion, or the end of the daemon");
-                Ok(Attempt::Stopped)
-            }
-            Ok(Built::Failed(failure)) => {
-                log.error(failure.to_string());
-                if let Some(frame) = &failure.frame {
-                    log.error(frame);
-                }
-                Ok(Attempt::Failed(failure))
-            }
-            Err(error) => {
-                log.error(format!("the build could not be made: {error:#}"));
-                Err(error)
-            }
-        };
-        log.close().await;
-        attempt
-    }
-
     /// Tells the status file first, then whoever listens: who hears of a change finds it in the file.
     async fn tell(&self, project: &ProjectId) {
         self.parts.board.write(project).await;
@@ -264,28 +194,6 @@ impl Queue {
     }
 }
 
-/// How a build went.
+/// The queue's loop, running.
 #[derive(Debug)]
-enum Attempt {
-    Published(crate::release::Scanned),
-    Failed(crate::domain::Failure),
-    Stopped,
-}
-
-fn lease_ms() -> i64 {
-    i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX)
-}
-
-async fn keep_lease(store: Store, claim: Claim) {
-    let mut ticks = interval(RENEW_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match store.renew(&claim, Timestamp::now().as_millisecond() + lease_ms()).await {
-            Ok(true) => {}
-            // A project that was deleted has no row to renew.
-            Ok(false) => return,
-            Err(error) => tracing::warn!(project = %claim.project, %error, "a claim could not be renewed"),
-        }
-    }
-}
+pub struct Driver(JoinHandle<()>);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gate::{Running, Stop};
-use super::{Attempt, Parts, Queue};
+use super::run::Attempt;
+use super::{Parts, Queue};
 use crate::domain::{BuildId, BuildRecord, Failure, FailureKind, Outcome, ProjectId};
 use crate::metrics::observe;
 use crate::state::{Claim, Finish};
@@ -57,9 +58,11 @@ impl Queue {
             Err(error) => self.after_error(claim, record, &error),
         };
         self.count(&finish);
-        if let Err(error) = self.parts.store.finish(claim, finish, now.as_millisecond()).await {
+        match self.parts.store.finish(claim, finish, now.as_millisecond()).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(project = %claim.project, build = %claim.build, "the end of a build that was no longer ours"),
             // The lease runs out, and the revision is built again.
-            tracing::error!(project = %claim.project, build = %claim.build, %error, "the end of a build could not be written");
+            Err(error) => tracing::error!(project = %claim.project, build = %claim.build, %error, "the end of a build could not be written"),
         }
         After { published }
     }

@@ -107,6 +107,16 @@ impl Store {
         .await
     }
 
+    /// Whether a claim still is ours: asked before its build becomes visible.
+    pub async fn is_ours(&self, claim: &Claim) -> Result<bool, StateError> {
+        let (id, token) = (claim.project.to_string(), claim.token.clone());
+        self.read(move |c| {
+            let sql = "SELECT count(*) FROM projects WHERE id = ?1 AND lease_token = ?2";
+            Ok(c.prepare_cached(sql)?.query_row(params![id, token], |row| row.get::<_, i64>(0))? > 0)
+        })
+        .await
+    }
+
     /// Ends a claim. Whether it still was ours; if not, nothing was changed.
     pub async fn finish(&self, claim: &Claim, finish: Finish, now: i64) -> Result<bool, StateError> {
         let claim = claim.clone();
@@ -174,6 +184,7 @@ fn give_back(c: &Connection, claim: &Claim, back: GiveBack) -> Result<bool, Stat
 fn finish_for_good(c: &Connection, claim: &Claim, record: &BuildRecord, now: i64) -> Result<bool, StateError> {
     let sql = "UPDATE projects SET lease_token = NULL, lease_until = 0, running_build = NULL,
             finished = max(finished, :revision), attempts = 0, superseded = 0,
+            queued_at = CASE WHEN wanted > :revision THEN accepted_at ELSE queued_at END,
             clean = CASE WHEN wanted = :revision THEN 0 ELSE clean END,
             last_build = :build, last_outcome = :outcome,
             live_build = CASE WHEN :live THEN :build ELSE live_build END,
@@ -254,7 +265,7 @@ mod tests {
         for n in 0..100 {
             accepted(&store, "a", &n.to_string(), n).await;
         }
-        assert_eq!(accepted(&store, "a", "99", 100).await, Accepted::Unchanged(Revision(100)));
+        assert_eq!(accepted(&store, "a", "99", 100).await, Accepted::Unchanged { revision: Revision(100), pending: true });
         let first = claim(&store, 200).await.expect("claim");
         assert_eq!(first.revision, Revision(100));
         assert!(claim(&store, 201).await.is_none(), "one build per project at a time");
@@ -276,6 +287,17 @@ mod tests {
         assert!(store.renew(&again, 9_000).await.expect("renew"));
         let row = store.project("a".parse().expect("id")).await.expect("read").expect("row");
         assert_eq!((row.finished, row.last_outcome), (Revision(0), None));
+    }
+
+    #[tokio::test]
+    async fn a_project_that_is_edited_without_end_does_not_stay_first() {
+        let (_dir, store) = store();
+        accepted(&store, "busy", "1", 0).await;
+        let first = claim(&store, 10).await.expect("claim");
+        accepted(&store, "other", "1", 50).await;
+        accepted(&store, "busy", "2", 100).await;
+        store.finish(&first, done(&first, Outcome::Succeeded), 110).await.expect("finish");
+        assert_eq!(claim(&store, 120).await.expect("claim").project.as_str(), "other");
     }
 
     #[tokio::test]

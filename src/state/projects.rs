@@ -32,7 +32,12 @@ pub struct Accept {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
     /// Nothing differs from what was accepted before.
-    Unchanged(Revision),
+    Unchanged {
+        /// What was accepted.
+        revision: Revision,
+        /// Its build has not ended yet.
+        pending: bool,
+    },
     /// Durable; its build will come.
     Building(Revision),
     /// Too many projects wait; nothing was taken over.
@@ -152,7 +157,7 @@ impl Store {
                 .query_row([accept.project.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             let tree_now = accept.tree.to_string();
             if !accept.force && tree.as_deref() == Some(&tree_now) {
-                return Ok(Accepted::Unchanged(Revision(wanted.unsigned_abs())));
+                return Ok(Accepted::Unchanged { revision: Revision(wanted.unsigned_abs()), pending: waits });
             }
             let counts = pending(c)?;
             let pending = counts.interactive + counts.background;
