@@ -10,7 +10,7 @@ use crate::harness::files_below;
 /// Modules by floor; `main` is the binary.
 const FLOORS: [&[&str]; 7] = [
     &["domain", "config", "telemetry"],
-    &["auth", "events", "locks", "metrics", "sandbox", "source", "state"],
+    &["auth", "disk", "events", "locks", "metrics", "sandbox", "source", "state"],
     &["sync", "builder", "release", "preview"],
     &["queue"],
     &["app"],
@@ -25,7 +25,6 @@ const SAME_FLOOR: &[(&str, &str, &str)] = &[
     ("source", "metrics", "every request to the source is counted"),
     ("builder", "sync", "sources that a crash left incomplete are synced anew"),
     ("builder", "release", "an output is scanned by the rules of what may be published"),
-    ("release", "sync", "removes folders without following links, by the same function"),
     ("cli", "server", "`serve` is a command"),
     ("main", "cli", "the binary is the command line"),
 ];
