@@ -10,7 +10,7 @@ const SECRET: &str = "a-webhook-secret-of-ours";
 async fn private() -> Daemon {
     let options = Options::default().set("preview.private", true).set("auth.tokens", TOKEN).set("auth.webhook_secrets", SECRET);
     let mut daemon = options.cold_store().start().await;
-    daemon.http.token = TOKEN.to_owned();
+    TOKEN.clone_into(&mut daemon.http.token);
     for project in ["demo", "other"] {
         assert_eq!(daemon.build_fixture(project, "static-html").await["status"], "ready");
     }
