@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::harness::azurite::{Container, KEY, LATER};
 use crate::harness::faults::{Act, Fake, Proxy, blob, trouble};
 use crate::harness::http::Answer;
-use crate::harness::{BUILD_MS, Daemon};
+use crate::harness::{BUILD_MS, Daemon, Options, fixture_dir};
 
 /// More than one page of a listing (5,000).
 const MANY: usize = 6_000;
@@ -155,4 +155,22 @@ async fn a_refused_connection_is_told() {
     assert_eq!(answer.problem(), (503, "source_unavailable".to_owned()));
     assert!(!answer.header("retry-after").is_empty());
     assert_no_secrets(&daemon, &[&answer]);
+}
+
+#[tokio::test]
+async fn a_whole_container_as_the_source_is_healthy_and_push_makes_it() {
+    let any = Container::create().await;
+    let url = format!("azure://made-by-push-{:08x}", rand::random::<u32>());
+    let env = any.by_key();
+    let options = env.iter().fold(Options::default().set("source.url", &url), |options, (name, value)| options.env(name, value));
+    let daemon = options.cold_store().start().await;
+    let pushed = std::process::Command::new(env!("CARGO_BIN_EXE_previewd"))
+        .args(["push", fixture_dir("static-html").to_str().expect("utf-8"), "--project", "demo"])
+        .env("PREVIEWD__SOURCE__URL", &url)
+        .env("PREVIEWD__SERVER__DATA_DIR", daemon.data())
+        .envs(env)
+        .output()
+        .expect("push");
+    assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+    assert_eq!(daemon.http.get("/health").await.json()["checks"]["source"]["ok"], true);
 }

@@ -33,7 +33,8 @@ pub(super) async fn page(
         include: Some(vec![ListBlobsIncludeItem::Metadata]),
         marker: marker.map(str::to_owned),
         maxresults: size,
-        prefix: Some(prefix.to_owned()),
+        // An empty parameter would be signed in one way here and in another there.
+        prefix: Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()),
         ..BlobContainerClientListBlobsOptions::default()
     };
     // A new pager for each page, so that a failed page can be asked for again.
