@@ -30,6 +30,16 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read of a probe's output.
 const PROBE_OUTPUT_BYTES: u64 = 4096;
 
+/// First descriptor that is not a standard stream.
+const FIRST_DESCRIPTOR: i32 = 3;
+
+/// Keeps what the daemon inherited from whoever started it from its children: through the descriptor of a directory
+/// (`/proc/self/fd/9/../..`) a build would reach the whole machine. The descriptors stay open, so that those of a
+/// socket activation can still be used. Only for the start of `main`, before there are threads.
+pub fn keep_inherited_descriptors() {
+    close_fds::set_fds_cloexec(FIRST_DESCRIPTOR, &[]);
+}
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Spec {

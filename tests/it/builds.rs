@@ -49,7 +49,7 @@ const GOOD: &[Good] = &[
 ];
 
 /// Without a table row, because they have tests of their own below.
-const SPECIAL: &[&str] = &["install-script-traps", "static-html"];
+const SPECIAL: &[&str] = &["inherited-descriptors", "install-script-traps", "static-html"];
 
 #[tokio::test]
 async fn good_fixtures_build_and_their_bundles_prove_it() {
@@ -134,6 +134,21 @@ async fn install_hooks_are_named_and_not_run() {
     assert!(log.contains(&format!("never run: {hooks}, .pnpmfile.cjs")), "{log}");
     let marker = files_below(&daemon.data().join("projects")).into_iter().chain(files_below(&daemon.data().join("layers")));
     assert_eq!(marker.filter(|path| path.ends_with("install-script-ran")).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
+async fn descriptors_that_the_daemon_inherited_end_with_it() {
+    let host = crate::harness::guard::temp_dir();
+    std::fs::create_dir(host.path().join("of-the-host")).expect("mkdir");
+    let daemon = crate::harness::Options::default().inherit(host.path().join("of-the-host")).start().await;
+    std::fs::write(host.path().join("of-the-host/secret-of-the-host"), "").expect("write");
+    let held = std::fs::read_link(format!("/proc/{}/fd/9", daemon.pid())).expect("the daemon has it");
+    assert!(held.ends_with("of-the-host"));
+    let answer = daemon.build_fixture("demo", "inherited-descriptors").await;
+    assert_eq!(answer["status"], "ready", "{answer:#}");
+    let log = daemon.build_log("demo").await;
+    assert!(log.contains("looked at ") && log.contains("descriptor pipe:"), "{log}");
+    assert!(!log.contains("of-the-host") && !log.contains("reached "), "{log}");
 }
 
 #[tokio::test]
