@@ -140,27 +140,36 @@ fn prepare(data: &DataDir) -> anyhow::Result<File> {
     Ok(lock)
 }
 
-/// Finds the work that a crash left, and removes its halves.
+/// Finds the work that a crash left, and removes its halves. What cannot be removed is logged: it takes space, and no
+/// more than that, so it is no reason not to start.
 async fn take_up(store: &Store, data: &Arc<DataDir>) -> anyhow::Result<()> {
     let interrupted = store.take_up_after_crash(jiff::Timestamp::now()).await?;
     if !interrupted.is_empty() {
         tracing::warn!(builds = interrupted.len(), "builds that an earlier run did not finish are taken up again");
     }
     let data = data.clone();
-    let clean = move || -> io::Result<()> {
-        interrupted.iter().try_for_each(|project| remove_leftovers(&data.project(project)))?;
-        remove_half_layers(&data)
+    let clean = move || {
+        for project in &interrupted {
+            if let Err(error) = remove_leftovers(&data.project(project)) {
+                tracing::warn!(%project, %error, "what an interrupted build left could not be removed");
+            }
+        }
+        if let Err(error) = remove_half_layers(&data) {
+            tracing::warn!(%error, "what an interrupted install left could not be removed");
+        }
     };
-    Ok(tokio::task::spawn_blocking(clean).await??)
+    Ok(tokio::task::spawn_blocking(clean).await?)
 }
 
 /// Removes layers whose installation was cut short: the project that wanted one may want another by now.
 fn remove_half_layers(data: &DataDir) -> io::Result<()> {
+    let mut result = Ok(());
     for entry in std::fs::read_dir(data.layers())? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(HALF_LAYER_PREFIX) {
-            remove_tree(&entry.path())?;
+            // One that cannot be removed does not keep the others.
+            result = remove_tree(&entry.path()).and(result);
         }
     }
-    Ok(())
+    result
 }

@@ -188,8 +188,11 @@ impl Builder {
                 self.scan(&out).await?
             }
         };
-        if !matches!(built, Built::Output(_)) {
-            blocking(move || remove_tree(&out)).await?;
+        if !matches!(built, Built::Output(_))
+            && let Err(error) = blocking(move || remove_tree(&out)).await
+        {
+            // The next start tries again; how the build went is more important.
+            tracing::warn!(project = %request.project, build = %record.build_id, %error, "a failed build's output could not be removed");
         }
         Ok(built)
     }

@@ -46,13 +46,15 @@ pub fn remove_leftovers(dir: &ProjectDir) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
+    let mut result = Ok(());
     for entry in entries {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(ASIDE_PREFIX) {
-            remove_tree(&entry.path())?;
+            // One that cannot be removed does not keep the others.
+            result = remove_tree(&entry.path()).and(result);
         }
     }
-    Ok(())
+    result
 }
 
 #[cfg(test)]

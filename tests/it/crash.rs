@@ -42,6 +42,22 @@ async fn killed_during_a_build() {
 }
 
 #[tokio::test]
+async fn leftovers_that_cannot_be_removed_do_not_keep_the_daemon_from_starting() {
+    let mut daemon = Daemon::start().await;
+    daemon.push_fixture("demo", "vanilla");
+    daemon.put("demo", "vite.config.js", slow_config(5000));
+    assert_eq!(daemon.sync("demo", json!({})).await.status, 202);
+    daemon.until_vite_runs().await;
+    daemon.kill();
+    let releases = daemon.project("demo").join("releases");
+    fs::rename(&releases, daemon.dir.path().join("moved")).expect("rename");
+    fs::write(&releases, "").expect("write");
+    let daemon = daemon.kill_and_restart();
+    assert!(daemon.log().contains("what an interrupted build left could not be removed"));
+    assert_eq!(daemon.build_fixture("other", "static-html").await["status"], "ready");
+}
+
+#[tokio::test]
 async fn killed_during_an_install() {
     let registry = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}/", registry.local_addr().expect("address"));

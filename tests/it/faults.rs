@@ -13,6 +13,7 @@ const FAULTS: &[Fault] = &[
     Fault("broken-config", "failed", "config", Some(("vite.config.js", Some(5))), "Expected `,` or `}`"),
     Fault("css-error", "failed", "compile", Some(("style.css", Some(5))), "Unexpected }"),
     Fault("css-error-in-minify", "failed", "compile", None, "[lightningcss minify] Unexpected end of input"),
+    Fault("deep-output", "failed", "output", None, "nested deeper than"),
     Fault("endless-output", "failed", "output", None, "build.log_kb"),
     Fault("exiting-config", "failed", "config", None, "The Vite config or a plugin in it called process.exit(0)"),
     Fault("fifo-output", "failed", "output", None, "not a regular file: pipe.txt"),
@@ -20,6 +21,7 @@ const FAULTS: &[Fault] = &[
     Fault("hardlink-output", "failed", "output", None, "the output has a hard link"),
     Fault("huge-output", "failed", "output", None, "more than 8 MB, the limit build.output_mb"),
     Fault("many-files-output", "failed", "output", None, "more than 500 files and folders, the limit build.output_files"),
+    Fault("many-folders-output", "failed", "output", None, "more than 500 files and folders, the limit build.output_files"),
     Fault("memory-bomb", "out_of_memory", "memory", None, "more than 512 MB, the limit build.memory_mb"),
     Fault("missing-export", "failed", "compile", Some(("main.js", Some(1))), "\"gone\" is not exported by \"lib.js\""),
     Fault("missing-file", "failed", "resolve", Some(("main.js", Some(1))), "Could not resolve \"./src/gone.js\" imported by main.js"),
@@ -86,11 +88,12 @@ async fn faults_are_told_apart() {
     join_all(FAULTS.iter().map(|fault| assert_fault(&daemon, fault))).await;
     assert_nothing_runs(&daemon);
     // What failed left nothing behind but its log and its sources.
-    for fixture in ["huge-output", "symlink-output"] {
+    for fixture in ["deep-output", "huge-output", "many-folders-output", "symlink-output"] {
         let releases = std::fs::read_dir(daemon.project(fixture).join("releases")).expect("list");
         let names: Vec<String> = releases.map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8")).collect();
         assert!(names.iter().all(|name| name.ends_with(".log")), "{names:?}");
     }
+    assert_eq!(daemon.build_fixture("static-html", "static-html").await["status"], "ready", "others go on");
 }
 
 #[tokio::test]
