@@ -37,6 +37,7 @@ use crate::release::{OutputLimits, ScanError, Scanned, scan};
 use crate::sandbox::{Door, Tool};
 use crate::state::Store;
 use crate::sync::{SyncFiles, SyncScope, Syncer};
+pub use install::Outage as InstallOutage;
 use install::{Installer, Layer, LayerResult};
 pub use log::{BuildLog, LogWriter, read_log};
 use messages::FailureClaim;
@@ -244,7 +245,11 @@ impl Builder {
         let mut layout = self.installer.known_layout(&set).await?;
         loop {
             let begun = Instant::now();
-            let layer = match self.installer.layer(&set, layout, request.log, request.cancel).await? {
+            let result = self.installer.layer(&set, layout, request.log, request.cancel).await;
+            if !matches!(&result, Ok(LayerResult::Ready(layer)) if layer.hit) {
+                record.timings_ms.install += millis(begun.elapsed());
+            }
+            let layer = match result? {
                 LayerResult::Ready(layer) => layer,
                 LayerResult::Failed(failure) => return Ok(Run::Failed { failure, claim: None }),
                 LayerResult::Cancelled => return Ok(Run::Cancelled),
@@ -271,7 +276,6 @@ impl Builder {
     fn note_layer(&self, record: &mut BuildRecord, layer: &Layer, elapsed: Duration) {
         record.layer = if layer.hit && record.layer != LayerUse::Miss { LayerUse::Hit } else { LayerUse::Miss };
         record.lockfile = Some(layer.lockfile.clone());
-        record.timings_ms.install += if layer.hit { 0 } else { millis(elapsed) };
         self.metrics.layer.with_label_values(&[if layer.hit { "hit" } else { "miss" }]).inc();
         if !layer.hit {
             self.metrics.build_seconds.with_label_values(&["install"]).observe(elapsed.as_secs_f64());

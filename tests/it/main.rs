@@ -15,6 +15,7 @@ mod crash;
 mod faults;
 mod floors;
 mod harness;
+mod installs;
 mod lifecycle;
 mod operations;
 mod queue;
