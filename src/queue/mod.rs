@@ -218,7 +218,7 @@ impl Queue {
         drop(slot);
         // The row may wait again: superseded, requeued, or accepted meanwhile.
         self.wake.notify_one();
-        after.finish(&self.parts, &claim.project).await;
+        after.finish(&self.parts, &claim.project, &self.draining).await;
     }
 
     /// Builds and, unless it was stopped, publishes.
