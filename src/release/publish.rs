@@ -40,6 +40,20 @@ pub fn live_build(dir: &ProjectDir) -> Option<BuildId> {
     fs::read_link(dir.dist()).ok()?.file_name()?.to_str()?.parse().ok()
 }
 
+/// Points `dist` to the build that the state calls live, where a crash came between the two. Whether it had to. Blocking.
+pub fn put_back(dir: &ProjectDir, live: Option<BuildId>) -> io::Result<bool> {
+    if live_build(dir) == live {
+        return Ok(false);
+    }
+    match live {
+        Some(build) if dir.release(build).is_dir() => publish(dir, build)?,
+        // Its files are gone: what is shown instead is better than nothing.
+        Some(_) => return Ok(false),
+        None => remove_tree(&dir.dist())?,
+    }
+    Ok(true)
+}
+
 /// Removes what builds that a crash cut short left behind. Blocking.
 pub fn remove_leftovers(dir: &ProjectDir) -> io::Result<()> {
     let entries = match fs::read_dir(dir.releases()) {

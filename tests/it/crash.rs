@@ -128,6 +128,26 @@ async fn killed_while_files_are_moved_in() {
 }
 
 #[tokio::test]
+async fn a_release_that_was_published_but_not_written_down_is_taken_back() {
+    let mut daemon = Options::default().cold_store().start().await;
+    daemon.build_fixture("demo", "static-html").await;
+    let live = daemon.dist("demo");
+    daemon.kill();
+    let lost = format!("{}{}", &live[..live.len() - 1], if live.ends_with('0') { '1' } else { '0' });
+    let project = daemon.project("demo");
+    fs::create_dir(project.join("releases").join(&lost)).expect("mkdir");
+    fs::remove_file(project.join("dist")).expect("remove");
+    std::os::unix::fs::symlink(format!("releases/{lost}"), project.join("dist")).expect("symlink");
+    let daemon = daemon.kill_and_restart();
+    assert_eq!(daemon.dist("demo"), live);
+    daemon.put("demo", "new.html", "new");
+    assert_eq!(daemon.sync_and_wait("demo").await["status"], "ready");
+    eventually("its removal", async || (!daemon.releases("demo").contains(&lost)).then_some(())).await;
+    assert!(daemon.releases("demo").contains(&live));
+    assert_one_live(&daemon, "demo", 2).await;
+}
+
+#[tokio::test]
 async fn a_restart_keeps_token_projects_and_previews() {
     let daemon = Options::default().cold_store().start().await;
     daemon.build_fixture("demo", "static-html").await;
