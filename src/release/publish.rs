@@ -54,13 +54,14 @@ pub fn put_back(dir: &ProjectDir, live: Option<BuildId>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes what builds that a crash cut short left behind. Blocking.
+/// Removes what builds that a crash cut short left behind: halves of releases, and sources that a generator may have
+/// been writing to. Blocking.
 pub fn remove_leftovers(dir: &ProjectDir) -> io::Result<()> {
+    let mut result = remove_tree(&dir.work());
     let entries = match fs::read_dir(dir.releases()) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return result,
         entries => entries?,
     };
-    let mut result = Ok(());
     for entry in entries {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(ASIDE_PREFIX) {

@@ -120,7 +120,7 @@ impl Argv {
 }
 
 /// A Node.js that a version manager installed lies outside `/usr`: its own tree (`…/bin/node` → `…`) is mounted too.
-fn outside_usr(program: &Path) -> Option<&Path> {
+pub fn outside_usr(program: &Path) -> Option<&Path> {
     if program.starts_with("/usr") || program.starts_with("/bin") {
         return None;
     }

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, SandboxMode};
 use argv::Bwrap;
-pub use argv::Mounts;
+pub use argv::{Mounts, outside_usr};
 pub use process::{Child, Ended};
 use spawner::{Keeper, Spawner};
 

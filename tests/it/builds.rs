@@ -21,6 +21,7 @@ const GOOD: &[Good] = &[
     Good("console-flood", "fresh", &["console-flood works"]),
     Good("demo", "pnpm-lock.yaml", &["Six walks between", "max-w-xl"]),
     Good("env-example", "fresh", &["greeting-from-dot-env"]),
+    Good("generator", "fresh", &["generator works", "made-by-codegen"]),
     Good("hard-coded-base", "fresh", &["hard-coded-base works"]),
     Good("missing-env", "fresh", &["VITE_SUPABASE_URL is required"]),
     Good("monorepo-catalog", "pnpm-lock.yaml", &["monorepo-catalog works"]),
@@ -118,6 +119,19 @@ async fn the_build_script_is_not_run() {
     let work = files_below(&site.daemon.project(&site.name));
     assert!(!work.iter().any(|path| path.ends_with("build-script-ran")), "{work:?}");
     assert!(work.iter().any(|path| path == "work/build-script-removes-this/kept.txt"), "{work:?}");
+}
+
+#[tokio::test]
+async fn generators_run_by_name_and_cannot_touch_the_synced_files() {
+    let site = site("generator").await;
+    let log = site.daemon.build_log(&site.name).await;
+    assert!(log.contains("running the script codegen, as package.json asks") && log.contains("generated"), "{log}");
+    let project = site.daemon.project(&site.name);
+    let files = files_below(&project);
+    assert!(files.iter().any(|path| path == "work/src/generated.js") && !files.iter().any(|path| path.ends_with("never-ran")), "{files:?}");
+    assert!(!project.join("work/src/etc").is_symlink(), "nothing leads out");
+    let of = |path: &str| std::fs::read_to_string(project.join(path)).expect("read");
+    assert!(of("work/main.js").contains("touched by codegen") && !of("frontend/main.js").contains("touched by codegen"));
 }
 
 #[tokio::test]
