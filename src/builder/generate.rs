@@ -73,13 +73,7 @@ pub(super) async fn run(worker: &Worker, job: &Job, log: &Arc<BuildLog>, cancel:
     ended
 }
 
-async fn run_all(
-    worker: &Worker,
-    job: &Job,
-    scripts: &[Script],
-    log: &Arc<BuildLog>,
-    cancel: &CancellationToken,
-) -> anyhow::Result<Option<Run>> {
+async fn run_all(worker: &Worker, job: &Job, scripts: &[Script], log: &Arc<BuildLog>, cancel: &CancellationToken) -> anyhow::Result<Option<Run>> {
     for script in scripts {
         log.info(format!("running the script {}, as package.json asks: {}", script.name, script.command));
         match worker.run_script(job, script, log, cancel).await? {

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::generate::search_path;
 use super::log::BuildLog;
 use super::messages::{ConfigClaim, FailureClaim, MESSAGE_BYTES_MAX, Message, parse};
+use crate::config::SandboxMode;
+use crate::disk::{blocking, remove_tree};
 use crate::domain::build::truncate;
 use crate::domain::{BuildId, DataDir, Failure, FailureKind};
 use crate::events::Level;
@@ -32,6 +34,9 @@ const ETC: &[(&str, &str)] = &[
     ("group", "root:x:0:\nnogroup:x:65534:\n"),
     ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
+/// Vite's cache, in the sandbox's private `/tmp`; elsewhere beside the output, where a start cleans up too.
+const PRIVATE_CACHE: &str = "/tmp/vite";
+const CACHE_EXTENSION: &str = "cache";
 /// How often memory, output and log are looked at while a build runs.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 const MB: u64 = 1024 * 1024;
@@ -113,7 +118,16 @@ impl Worker {
 
     pub(super) async fn run(&self, job: &Job, log: &BuildLog, cancel: &CancellationToken) -> anyhow::Result<Run> {
         let node = self.node()?;
-        self.follow(self.spec(node, job), Watch::new(job, log, self.limits), cancel).await
+        // Without a sandbox all builds see the same `/tmp`.
+        let own = (self.door.mode() == SandboxMode::Off).then(|| job.out.with_extension(CACHE_EXTENSION));
+        let cache = own.clone().unwrap_or_else(|| PRIVATE_CACHE.into());
+        let run = self.follow(self.spec(node, job), Watch { cache, ..Watch::new(job, log, self.limits) }, cancel).await;
+        if let Some(cache) = own
+            && let Err(error) = blocking(move || remove_tree(&cache)).await
+        {
+            tracing::warn!(build = %job.build, %error, "a build's cache could not be removed");
+        }
+        run
     }
 
     /// Runs a script in the app's folder. The sources are writable for it; what it writes counts like output.
@@ -128,7 +142,8 @@ impl Worker {
         spec.env.retain(|(name, _)| name != "PATH");
         spec.env.push(("PATH".into(), search_path(job, &node.path)));
         let mounts = Mounts {
-            read_only: [vec![self.data.layers(), self.data.shared_store()], outside_usr(&node.path).map(Path::to_owned).into_iter().collect()].concat(),
+            read_only: [vec![self.data.layers(), self.data.shared_store()], outside_usr(&node.path).map(Path::to_owned).into_iter().collect()]
+                .concat(),
             writable: vec![job.work.clone()],
             tmpfs: Vec::new(),
         };
@@ -195,6 +210,8 @@ struct Watch<'a> {
     job: &'a Job,
     /// What runs, if it is not Vite.
     script: Option<&'a Script>,
+    /// Where Vite may keep what it likes.
+    cache: PathBuf,
     log: &'a BuildLog,
     limits: Limits,
     config: Option<ConfigClaim>,
@@ -204,7 +221,7 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(job: &'a Job, log: &'a BuildLog, limits: Limits) -> Self {
-        Self { job, script: None, log, limits, config: None, warnings: Vec::new(), heap_exhausted: false }
+        Self { job, script: None, cache: PathBuf::new(), log, limits, config: None, warnings: Vec::new(), heap_exhausted: false }
     }
 
     async fn follow(&mut self, child: &mut Child, cancel: &CancellationToken) -> Verdict {
@@ -253,8 +270,7 @@ impl<'a> Watch<'a> {
 
     fn job_line(&self) -> String {
         let root = self.job.work.join(&self.job.app);
-        let line =
-            JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: Path::new("/tmp/vite"), mode: "production" };
+        let line = JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production" };
         // Paths below a data directory that is not UTF-8 cannot be told to Node either.
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
     }
@@ -297,7 +313,8 @@ impl<'a> Watch<'a> {
     async fn output_flood(&self) -> Option<Failure> {
         let folder = if self.script.is_some() { &self.job.work } else { &self.job.out };
         let (folder, limits) = (folder.clone(), self.limits.output);
-        let flood = tokio::task::spawn_blocking(move || tally(&folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err()).await.ok()?;
+        let flood =
+            tokio::task::spawn_blocking(move || tally(&folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err()).await.ok()?;
         flood.map(|what| Failure::new(FailureKind::Output, what))
     }
 

@@ -116,6 +116,25 @@ async fn without_the_sandbox_limits_hold_as_well() {
 }
 
 #[tokio::test]
+async fn without_the_sandbox_each_build_has_a_cache_of_its_own() {
+    let daemon = Options::default().set("build.sandbox", "off").start().await;
+    daemon.push_fixture("demo", "vanilla");
+    let config = "import fs from 'node:fs';
+        export default { plugins: [{ name: 'cache', configResolved({ cacheDir }) {
+            fs.mkdirSync(cacheDir, { recursive: true });
+            fs.writeFileSync(`${cacheDir}/kept`, '');
+            console.log(`cache ${cacheDir}`);
+        } }] };\n";
+    daemon.put("demo", "vite.config.js", config);
+    let answer = daemon.sync_and_wait("demo").await;
+    assert_eq!(answer["status"], "ready", "{answer:#}");
+    let log = daemon.build_log("demo").await;
+    let cache = log.lines().find_map(|line| line.split_once("cache /")).expect("a cache").1;
+    assert!(cache.contains(answer["build"]["build_id"].as_str().expect("id")), "{log}");
+    assert!(!std::path::Path::new("/").join(cache).exists() && daemon.halves("demo").is_empty());
+}
+
+#[tokio::test]
 async fn nothing_of_a_build_goes_on_after_it() {
     let daemon = Daemon::start().await;
     assert_background_process_is_gone(&daemon).await;

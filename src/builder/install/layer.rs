@@ -20,7 +20,7 @@ use crate::builder::BuildLog;
 use crate::builder::workspace::{VITE_TEMP, entries_of};
 use crate::disk::{blocking, remove_tree};
 use crate::domain::{Failure, FailureKind};
-use crate::sandbox::{Confinement, Spec, SpawnError};
+use crate::sandbox::{Confinement, SpawnError, Spec};
 
 /// Hex digits of a set's hash that name its layer.
 const LAYER_ID_CHARS: usize = 32;
