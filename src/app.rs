@@ -17,14 +17,16 @@ use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
 use crate::preview::{LiveReleases, Urls, headers};
 use crate::queue::{self, Intake, Queue, StatusBoard};
-use crate::release::{Compressor, Retention, remove_leftovers};
+use crate::release::{Compressor, Retention, put_back, remove_leftovers};
 use crate::sandbox::Door;
 use crate::source::Source;
-use crate::state::Store;
+use crate::state::{ProjectFilter, ProjectRow, StateError, Store};
 use crate::sync::Syncer;
 
 /// What the folder of a layer begins with until it is whole.
 const HALF_LAYER_PREFIX: &str = ".tmp-";
+/// Projects that are read at once while all are looked at.
+const PAGE: u32 = 1000;
 
 /// The daemon's handles.
 #[derive(Debug)]
@@ -140,27 +142,57 @@ fn prepare(data: &DataDir) -> anyhow::Result<File> {
     Ok(lock)
 }
 
-/// Finds the work that a crash left, and removes its halves.
+/// Finds the work that a crash left, and removes its halves. What cannot be removed is logged: it takes space, and no
+/// more than that, so it is no reason not to start.
 async fn take_up(store: &Store, data: &Arc<DataDir>) -> anyhow::Result<()> {
     let interrupted = store.take_up_after_crash(jiff::Timestamp::now()).await?;
     if !interrupted.is_empty() {
         tracing::warn!(builds = interrupted.len(), "builds that an earlier run did not finish are taken up again");
     }
-    let data = data.clone();
-    let clean = move || -> io::Result<()> {
-        interrupted.iter().try_for_each(|project| remove_leftovers(&data.project(project)))?;
-        remove_half_layers(&data)
+    let (cleaned, data) = (data.clone(), data.clone());
+    let clean = move || {
+        for project in &interrupted {
+            if let Err(error) = remove_leftovers(&data.project(project)) {
+                tracing::warn!(%project, %error, "what an interrupted build left could not be removed");
+            }
+        }
+        if let Err(error) = remove_half_layers(&data) {
+            tracing::warn!(%error, "what an interrupted install left could not be removed");
+        }
     };
-    Ok(tokio::task::spawn_blocking(clean).await??)
+    tokio::task::spawn_blocking(clean).await?;
+    Ok(put_back_all(store, &cleaned).await?)
+}
+
+/// Points `dist` of every project to its live build: a crash may have come after the one and before the other.
+async fn put_back_all(store: &Store, data: &Arc<DataDir>) -> Result<(), StateError> {
+    let mut filter = ProjectFilter { limit: PAGE, ..ProjectFilter::default() };
+    loop {
+        let rows = store.projects(filter.clone()).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        filter.after = Some(last.id.clone());
+        let data = data.clone();
+        let _ = tokio::task::spawn_blocking(move || rows.iter().for_each(|row| put_back_one(row, &data))).await;
+    }
+}
+
+fn put_back_one(row: &ProjectRow, data: &DataDir) {
+    match put_back(&data.project(&row.id), row.live_build) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(project = %row.id, "dist is put back to the live release"),
+        Err(error) => tracing::warn!(project = %row.id, %error, "dist could not be put back to the live release"),
+    }
 }
 
 /// Removes layers whose installation was cut short: the project that wanted one may want another by now.
 fn remove_half_layers(data: &DataDir) -> io::Result<()> {
+    let mut result = Ok(());
     for entry in std::fs::read_dir(data.layers())? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(HALF_LAYER_PREFIX) {
-            remove_tree(&entry.path())?;
+            // One that cannot be removed does not keep the others.
+            result = remove_tree(&entry.path()).and(result);
         }
     }
-    Ok(())
+    result
 }

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use previewd::cli::Cli;
+use previewd::sandbox;
 
 fn main() -> ExitCode {
+    // First of all: there is no other thread yet, and no child.
+    sandbox::keep_inherited_descriptors();
     Cli::parse().run()
 }

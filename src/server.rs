@@ -52,7 +52,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     tracing::info!("stopping: new work is refused, running builds may finish");
     notify(NotifyState::Stopping);
     app.queue.drain(driver, grace).await;
-    app.door.close();
+    app.door.close().await;
     handle.stop(true).await;
     let _ = std::fs::remove_file(app.data.listen());
     tracing::info!("stopped");

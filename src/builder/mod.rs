@@ -3,13 +3,14 @@
 //! 1. snapshot: `work/` holds exactly the synced sources (after a sync that was cut short: synced anew first)
 //! 2. find the app: Vite in some folder, or files to be served as they are
 //! 3. dependencies: the layer of the project's dependency set, installed where it is new
-//! 4. run the project's own Vite in the sandbox; an import that only another layout of the same
+//! 4. run the generators that the project names, then its own Vite, in the sandbox; an import that only another layout of the same
 //!    dependencies offers leads back to 3, once for each layout, and is remembered for the set
 //! 5. scan the output
 //!
 //! Invariant: a project that does not build is data ([`Built::Failed`]); an `Err` is a fault of ours or of
 //! the machine, and only that is tried again.
 
+mod generate;
 mod install;
 mod log;
 mod messages;
@@ -37,6 +38,8 @@ use crate::release::{OutputLimits, ScanError, Scanned, scan};
 use crate::sandbox::{Door, Tool};
 use crate::state::Store;
 use crate::sync::{SyncFiles, SyncScope, Syncer};
+use generate::Generated;
+pub use install::Outage as InstallOutage;
 use install::{Installer, Layer, LayerResult};
 pub use log::{BuildLog, LogWriter, read_log};
 use messages::FailureClaim;
@@ -188,8 +191,11 @@ impl Builder {
                 self.scan(&out).await?
             }
         };
-        if !matches!(built, Built::Output(_)) {
-            blocking(move || remove_tree(&out)).await?;
+        if !matches!(built, Built::Output(_))
+            && let Err(error) = blocking(move || remove_tree(&out)).await
+        {
+            // The next start tries again; how the build went is more important.
+            tracing::warn!(project = %request.project, build = %record.build_id, %error, "a failed build's output could not be removed");
         }
         Ok(built)
     }
@@ -239,15 +245,31 @@ impl Builder {
         };
         let mut job = Job { build: record.build_id, work: dir.work(), app: folder, out: dir.release_aside(record.build_id), vite_temp: Vec::new() };
         let mut layout = self.installer.known_layout(&set).await?;
+        let mut generated = false;
         loop {
             let begun = Instant::now();
-            let layer = match self.installer.layer(&set, layout, request.log, request.cancel).await? {
+            let result = self.installer.layer(&set, layout, request.log, request.cancel).await;
+            if !matches!(&result, Ok(LayerResult::Ready(layer)) if layer.hit) {
+                record.timings_ms.install += millis(begun.elapsed());
+            }
+            let layer = match result? {
                 LayerResult::Ready(layer) => layer,
                 LayerResult::Failed(failure) => return Ok(Run::Failed { failure, claim: None }),
                 LayerResult::Cancelled => return Ok(Run::Cancelled),
             };
             self.note_layer(record, &layer, begun.elapsed());
             job.vite_temp = self.prepare(&job, &layer).await?;
+            let begun = Instant::now();
+            if !generated {
+                let ended = generate::run(&self.worker, &job, request.log, request.cancel).await;
+                record.timings_ms.build += millis(begun.elapsed());
+                match ended? {
+                    Generated::Nothing => {}
+                    Generated::Done => job.vite_temp = self.prepare(&job, &layer).await?,
+                    Generated::Ended(run) => return Ok(run),
+                }
+                generated = true;
+            }
             let begun = Instant::now();
             let run = self.worker.run(&job, request.log, request.cancel).await?;
             let elapsed = begun.elapsed();
@@ -268,7 +290,6 @@ impl Builder {
     fn note_layer(&self, record: &mut BuildRecord, layer: &Layer, elapsed: Duration) {
         record.layer = if layer.hit && record.layer != LayerUse::Miss { LayerUse::Hit } else { LayerUse::Miss };
         record.lockfile = Some(layer.lockfile.clone());
-        record.timings_ms.install += if layer.hit { 0 } else { millis(elapsed) };
         self.metrics.layer.with_label_values(&[if layer.hit { "hit" } else { "miss" }]).inc();
         if !layer.hit {
             self.metrics.build_seconds.with_label_values(&["install"]).observe(elapsed.as_secs_f64());

@@ -1,9 +1,9 @@
-//! Runs the Vite worker once for one build, within its limits.
+//! Runs the Vite worker once for one build, and the scripts that come before it, within their limits.
 //!
 //! 1. start it in the sandbox  2. send the job  3. read messages and log lines, watching time, memory, log and output
 //! 4. end its process tree and confirm that it is gone  5. say how it went
 //!
-//! Invariant: when [`Worker::run`] returns, nothing of the build runs any more.
+//! Invariant: when [`Worker::run`] or [`Worker::run_script`] returns, nothing of the build runs any more.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,16 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::generate::search_path;
 use super::log::BuildLog;
 use super::messages::{ConfigClaim, FailureClaim, MESSAGE_BYTES_MAX, Message, parse};
+use crate::config::SandboxMode;
+use crate::disk::{blocking, remove_tree};
 use crate::domain::build::truncate;
 use crate::domain::{BuildId, DataDir, Failure, FailureKind};
 use crate::events::Level;
 use crate::release::OutputLimits;
-use crate::sandbox::{Child, Confinement, Door, Mounts, Spec, Tool};
+use crate::sandbox::{Child, Confinement, Door, Mounts, Spec, Tool, outside_usr};
 
 /// The worker's files, written out at start for the sandbox to read.
 const SCRIPTS: &[(&str, &str)] = &[("worker.mjs", include_str!("worker.mjs")), ("worker-diagnostics.mjs", include_str!("worker-diagnostics.mjs"))];
@@ -31,6 +34,9 @@ const ETC: &[(&str, &str)] = &[
     ("group", "root:x:0:\nnogroup:x:65534:\n"),
     ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
+/// Vite's cache, in the sandbox's private `/tmp`; elsewhere beside the output, where a start cleans up too.
+const PRIVATE_CACHE: &str = "/tmp/vite";
+const CACHE_EXTENSION: &str = "cache";
 /// How often memory, output and log are looked at while a build runs.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 const MB: u64 = 1024 * 1024;
@@ -64,6 +70,13 @@ pub(super) struct Job {
     pub(super) out: PathBuf,
     /// Folders where Vite writes its bundled configuration.
     pub(super) vite_temp: Vec<PathBuf>,
+}
+
+/// A script of the app's `package.json` that the project wants to have run.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) name: String,
+    pub(super) command: String,
 }
 
 /// How it went.
@@ -104,9 +117,47 @@ impl Worker {
     }
 
     pub(super) async fn run(&self, job: &Job, log: &BuildLog, cancel: &CancellationToken) -> anyhow::Result<Run> {
-        let node = self.node.as_ref().map_err(|why| anyhow::anyhow!("Node.js is needed for builds: {why}"))?;
-        let mut child = self.door.spawn(self.spec(node, job)).await?;
-        let mut watch = Watch { job, log, limits: self.limits, config: None, warnings: Vec::new(), heap_exhausted: false };
+        let node = self.node()?;
+        // Without a sandbox all builds see the same `/tmp`.
+        let own = (self.door.mode() == SandboxMode::Off).then(|| job.out.with_extension(CACHE_EXTENSION));
+        let cache = own.clone().unwrap_or_else(|| PRIVATE_CACHE.into());
+        let run = self.follow(self.spec(node, job), Watch { cache, ..Watch::new(job, log, self.limits) }, cancel).await;
+        if let Some(cache) = own
+            && let Err(error) = blocking(move || remove_tree(&cache)).await
+        {
+            tracing::warn!(build = %job.build, %error, "a build's cache could not be removed");
+        }
+        run
+    }
+
+    /// Runs a script in the app's folder. The sources are writable for it; what it writes counts like output.
+    pub(super) async fn run_script(&self, job: &Job, script: &Script, log: &BuildLog, cancel: &CancellationToken) -> anyhow::Result<Run> {
+        let node = self.node()?;
+        let (work, limits) = (job.work.clone(), self.limits);
+        let before = tokio::task::spawn_blocking(move || tally(&work, |_, _, _| None)).await?.unwrap_or_default();
+        let output = OutputLimits { files: limits.output.files + before.0, bytes: limits.output.bytes + before.1 };
+        let mut spec = self.spec(node, job);
+        spec.program = "/usr/bin/sh".into();
+        spec.args = vec!["-c".into(), OsString::from(&script.command)];
+        spec.env.retain(|(name, _)| name != "PATH");
+        spec.env.push(("PATH".into(), search_path(job, &node.path)));
+        let mounts = Mounts {
+            read_only: [vec![self.data.layers(), self.data.shared_store()], outside_usr(&node.path).map(Path::to_owned).into_iter().collect()]
+                .concat(),
+            writable: vec![job.work.clone()],
+            tmpfs: Vec::new(),
+        };
+        spec.confinement = Confinement::Sandbox(mounts);
+        let watch = Watch { script: Some(script), ..Watch::new(job, log, Limits { output, ..limits }) };
+        self.follow(spec, watch, cancel).await
+    }
+
+    fn node(&self) -> anyhow::Result<&Tool> {
+        self.node.as_ref().map_err(|why| anyhow::anyhow!("Node.js is needed for builds: {why}"))
+    }
+
+    async fn follow(&self, spec: Spec, mut watch: Watch<'_>, cancel: &CancellationToken) -> anyhow::Result<Run> {
+        let mut child = self.door.spawn(spec).await?;
         let verdict = watch.follow(&mut child, cancel).await;
         let ended = child.end().await;
         anyhow::ensure!(ended.confirmed, "the build's processes could not be ended");
@@ -157,6 +208,10 @@ enum Verdict {
 
 struct Watch<'a> {
     job: &'a Job,
+    /// What runs, if it is not Vite.
+    script: Option<&'a Script>,
+    /// Where Vite may keep what it likes.
+    cache: PathBuf,
     log: &'a BuildLog,
     limits: Limits,
     config: Option<ConfigClaim>,
@@ -164,13 +219,19 @@ struct Watch<'a> {
     heap_exhausted: bool,
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    fn new(job: &'a Job, log: &'a BuildLog, limits: Limits) -> Self {
+        Self { job, script: None, cache: PathBuf::new(), log, limits, config: None, warnings: Vec::new(), heap_exhausted: false }
+    }
+
     async fn follow(&mut self, child: &mut Child, cancel: &CancellationToken) -> Verdict {
         let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.take_stdin(), child.take_stdout(), child.take_stderr()) else {
             return Verdict::Silent;
         };
-        // A worker that died already is noticed below.
-        let _ = stdin.write_all(self.job_line().as_bytes()).await;
+        if self.script.is_none() {
+            // A worker that died already is noticed below.
+            let _ = stdin.write_all(self.job_line().as_bytes()).await;
+        }
         let (mut out, mut err) = (Lines::new(stdout), Lines::new(stderr));
         let deadline = sleep_until(Instant::now() + self.limits.time);
         tokio::pin!(deadline);
@@ -209,14 +270,14 @@ impl Watch<'_> {
 
     fn job_line(&self) -> String {
         let root = self.job.work.join(&self.job.app);
-        let line =
-            JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: Path::new("/tmp/vite"), mode: "production" };
+        let line = JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production" };
         // Paths below a data directory that is not UTF-8 cannot be told to Node either.
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
     }
 
     fn take_out(&mut self, line: &str) -> Option<Verdict> {
-        match parse(line) {
+        // A script has nothing to claim.
+        match parse(line).filter(|_| self.script.is_none()) {
             Some(Message::Ready {}) => {}
             Some(Message::Config(config)) => {
                 self.log.info(format!(
@@ -250,8 +311,10 @@ impl Watch<'_> {
 
     /// Counts the output while it is written: the scan at the end would come after the disk is full.
     async fn output_flood(&self) -> Option<Failure> {
-        let (out, limits) = (self.job.out.clone(), self.limits.output);
-        let flood = tokio::task::spawn_blocking(move || measure(&out, limits)).await.ok()?;
+        let folder = if self.script.is_some() { &self.job.work } else { &self.job.out };
+        let (folder, limits) = (folder.clone(), self.limits.output);
+        let flood =
+            tokio::task::spawn_blocking(move || tally(&folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err()).await.ok()?;
         flood.map(|what| Failure::new(FailureKind::Output, what))
     }
 
@@ -274,8 +337,12 @@ impl Watch<'_> {
             Verdict::LogFlood => failed(FailureKind::Output, "the build wrote far more than build.log_kb to its log and was stopped".into()),
             Verdict::OutputFlood(failure) => Run::Failed { failure, claim: None },
             Verdict::Silent if self.heap_exhausted || code == Some(KILLED_CODE) => self.out_of_memory(),
+            Verdict::Silent if self.script.is_some() && code == Some(0) => Run::Done { spa: false, warnings: Vec::new() },
             Verdict::Silent => {
                 let how = code.map_or("was killed".to_owned(), |code| format!("ended with exit code {code}"));
+                if let Some(script) = self.script {
+                    return failed(FailureKind::Config, format!("the script \"{}\" of package.json {how}; the log has what it printed", script.name));
+                }
                 let kind = if self.config.is_none() { FailureKind::Config } else { FailureKind::Compile };
                 failed(kind, format!("the build {how} without saying why; its log may tell"))
             }
@@ -283,10 +350,10 @@ impl Watch<'_> {
     }
 }
 
-/// What of the output, as far as it is written, is over a limit; it is not looked at beyond that. Blocking.
-fn measure(out: &Path, limits: OutputLimits) -> Option<String> {
+/// Entries and bytes below `folder`, or what `exceeded` says of them; it is not looked at beyond that. Blocking.
+fn tally(folder: &Path, exceeded: impl Fn(u64, u64, usize) -> Option<String>) -> Result<(u64, u64), String> {
     let (mut entries, mut bytes) = (0, 0);
-    let mut folders = vec![(out.to_owned(), 0)];
+    let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
@@ -296,12 +363,12 @@ fn measure(out: &Path, limits: OutputLimits) -> Option<String> {
             } else {
                 bytes += metadata.len();
             }
-            if let Some(what) = limits.exceeded(entries, bytes, depth) {
-                return Some(what);
+            if let Some(what) = exceeded(entries, bytes, depth) {
+                return Err(what);
             }
         }
     }
-    None
+    Ok((entries, bytes))
 }
 
 /// Lines of a pipe, none longer than [`MESSAGE_BYTES_MAX`]; the rest of a longer one is dropped.

@@ -134,6 +134,45 @@ pub(super) fn entries_of(node_modules: &Path, scope: &Path) -> io::Result<Vec<Pa
     Ok(entries)
 }
 
+/// Replaces the hard links in `work/` by copies: what writes into them does not write into the synced files. Blocking.
+/// The next [`refresh`] puts the links back.
+pub(super) fn own_copies(work: &Path) -> io::Result<()> {
+    let aside = work.join(ASIDE);
+    let mut folders = vec![work.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() && entry.file_name() != NODE_MODULES {
+                folders.push(entry.path());
+            } else if kind.is_file() && entry.metadata()?.nlink() > 1 {
+                remove_tree(&aside)?;
+                fs::copy(entry.path(), &aside)?;
+                fs::rename(&aside, entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes from `work/` whatever is neither a plain file nor a folder, and every `node_modules`: project code wrote
+/// there. Blocking; follows no link.
+pub(super) fn keep_plain(work: &Path) -> io::Result<()> {
+    let mut folders = vec![work.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if entry.file_name() == NODE_MODULES || !(kind.is_dir() || kind.is_file()) {
+                remove_tree(&entry.path())?;
+            } else if kind.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +220,26 @@ mod tests {
         let (_root, dir, manifest) = project(&["x.ts"]);
         fs::remove_file(dir.frontend().join("x.ts")).expect("remove");
         assert_eq!(refresh(&dir, &manifest).expect_err("missing").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn own_copies_are_written_without_the_synced_files_and_only_plain_files_stay() {
+        let (root, dir, manifest) = project(&["a/x.ts", "z.ts"]);
+        refresh(&dir, &manifest).expect("refresh");
+        own_copies(&dir.work()).expect("copies");
+        fs::write(dir.work().join("a/x.ts"), "changed").expect("write");
+        assert_eq!(fs::read_to_string(dir.frontend().join("a/x.ts")).expect("read"), "1");
+
+        let outside = root.path().join("outside");
+        fs::create_dir(&outside).expect("mkdir");
+        fs::write(outside.join("kept"), "").expect("write");
+        for link in ["a/out", "node_modules"] {
+            symlink(&outside, dir.work().join(link)).expect("symlink");
+        }
+        keep_plain(&dir.work()).expect("plain");
+        assert!(!dir.work().join("a/out").is_symlink() && !dir.work().join("node_modules").is_symlink());
+        assert!(outside.join("kept").exists() && dir.work().join("a/x.ts").exists());
+        refresh(&dir, &manifest).expect("refresh");
+        assert_eq!(fs::read_to_string(dir.work().join("a/x.ts")).expect("read"), "1");
     }
 }

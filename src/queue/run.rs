@@ -73,13 +73,26 @@ impl Queue {
         drop(slot);
         // The row may wait again: superseded, requeued, or accepted meanwhile.
         self.wake.notify_one();
-        after.finish(&self.parts, &claim.project).await;
+        after.finish(&self.parts, &claim.project, &self.draining).await;
     }
 
     /// Nothing of a build is left: whoever waits for that goes on.
     fn forget_running(&self, project: &ProjectId, running: &Arc<Running>) {
         self.running.remove_if(project, |_, entry| Arc::ptr_eq(entry, running));
         running.ended.cancel();
+    }
+
+    /// Whether the build may become visible: its claim is still ours, and it was not stopped.
+    async fn may_publish(&self, claim: &Claim, running: &Running) -> bool {
+        match self.parts.store.is_ours(claim).await {
+            Ok(true) => {}
+            Ok(false) => drop(running.stop(Stop::Lost)),
+            Err(error) => {
+                tracing::error!(project = %claim.project, %error, "a claim could not be checked: its build is not published");
+                return false;
+            }
+        }
+        running.begin_publish()
     }
 
     /// Builds and, unless it was stopped, publishes.
@@ -89,7 +102,7 @@ impl Queue {
         let request = BuildRequest { project: &claim.project, clean: claim.clean, log: &log, cancel: &running.cancel };
         let built = self.parts.builder.build(request, record).await;
         let attempt = match built {
-            Ok(Built::Output(scanned)) if self.parts.store.is_ours(claim).await? && running.begin_publish() => {
+            Ok(Built::Output(scanned)) if self.may_publish(claim, running).await => {
                 let begun = std::time::Instant::now();
                 let (dir, build) = (self.parts.data.project(&claim.project), claim.build);
                 tokio::task::spawn_blocking(move || publish(&dir, build)).await??;

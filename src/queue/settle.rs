@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::gate::{Running, Stop};
 use super::run::Attempt;
@@ -23,9 +24,9 @@ pub(super) struct After {
 }
 
 impl After {
-    pub(super) async fn finish(self, parts: &Parts, project: &ProjectId) {
+    pub(super) async fn finish(self, parts: &Parts, project: &ProjectId, cancel: &CancellationToken) {
         if let Some((build, files)) = self.published {
-            parts.compressor.compress(parts.data.project(project).release(build), files).await;
+            parts.compressor.compress(parts.data.project(project).release(build), files, cancel).await;
         }
         if let Err(error) = parts.retention.apply(project).await {
             tracing::warn!(%project, %error, "old releases could not be removed");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// Smaller files fit into one packet as they are.
 const MIN_BYTES: u64 = 1024;
@@ -58,11 +59,16 @@ impl Default for Compressor {
 }
 
 impl Compressor {
-    /// Makes copies of `files` under `root`. A release that is removed meanwhile is no error.
-    pub async fn compress(&self, root: PathBuf, files: Vec<PathBuf>) {
-        let Ok(_turn) = self.turn.acquire().await else { return };
-        let shown = root.clone();
-        let work = tokio::task::spawn_blocking(move || compress_all(&root, &files));
+    /// Makes copies of `files` under `root`, until `cancel` says that there is no time for more. A release that is
+    /// removed meanwhile is no error.
+    pub async fn compress(&self, root: PathBuf, files: Vec<PathBuf>, cancel: &CancellationToken) {
+        let _turn = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            turn = self.turn.acquire() => turn,
+        };
+        let (shown, cancel) = (root.clone(), cancel.clone());
+        let work = tokio::task::spawn_blocking(move || compress_all(&root, &files, &cancel));
         match work.await.map_err(io::Error::other).and_then(|done| done) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(release = %shown.display(), error = %e, "a release could not be compressed");
@@ -72,8 +78,8 @@ impl Compressor {
     }
 }
 
-fn compress_all(root: &Path, files: &[PathBuf]) -> io::Result<()> {
-    for file in files.iter().filter(|file| is_compressible(file)) {
+fn compress_all(root: &Path, files: &[PathBuf], cancel: &CancellationToken) -> io::Result<()> {
+    for file in files.iter().filter(|file| is_compressible(file)).take_while(|_| !cancel.is_cancelled()) {
         let path = root.join(file);
         let metadata = fs::metadata(&path)?;
         if !(MIN_BYTES..=MAX_BYTES).contains(&metadata.len()) {
@@ -135,7 +141,12 @@ mod tests {
             fs::write(dir.path().join(name), content).expect("write");
         }
         let files = ["a.css", "small.js", "x.png"].map(PathBuf::from).to_vec();
-        Compressor::default().compress(dir.path().to_owned(), files).await;
+        let (stopped, goes_on) = (CancellationToken::new(), CancellationToken::new());
+        stopped.cancel();
+        Compressor::default().compress(dir.path().to_owned(), files.clone(), &stopped).await;
+        compress_all(dir.path(), &files, &stopped).expect("stopped");
+        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 3, "none once it is stopped");
+        Compressor::default().compress(dir.path().to_owned(), files, &goes_on).await;
         let mut names: Vec<_> = fs::read_dir(dir.path()).expect("list").map(|e| e.expect("entry").file_name()).collect();
         names.sort();
         assert_eq!(names, ["a.css", "a.css.br", "a.css.gz", "small.js", "x.png"]);

@@ -40,19 +40,36 @@ pub fn live_build(dir: &ProjectDir) -> Option<BuildId> {
     fs::read_link(dir.dist()).ok()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// Removes what builds that a crash cut short left behind. Blocking.
+/// Points `dist` to the build that the state calls live, where a crash came between the two. Whether it had to. Blocking.
+pub fn put_back(dir: &ProjectDir, live: Option<BuildId>) -> io::Result<bool> {
+    if live_build(dir) == live {
+        return Ok(false);
+    }
+    match live {
+        Some(build) if dir.release(build).is_dir() => publish(dir, build)?,
+        // Its files are gone: what is shown instead is better than nothing.
+        Some(_) => return Ok(false),
+        None => remove_tree(&dir.dist())?,
+    }
+    Ok(true)
+}
+
+/// Removes what builds that a crash cut short left behind: halves of releases, and sources that a generator may have
+/// been writing to. Blocking.
 pub fn remove_leftovers(dir: &ProjectDir) -> io::Result<()> {
+    let mut result = remove_tree(&dir.work());
     let entries = match fs::read_dir(dir.releases()) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return result,
         entries => entries?,
     };
     for entry in entries {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(ASIDE_PREFIX) {
-            remove_tree(&entry.path())?;
+            // One that cannot be removed does not keep the others.
+            result = remove_tree(&entry.path()).and(result);
         }
     }
-    Ok(())
+    result
 }
 
 #[cfg(test)]

@@ -86,6 +86,18 @@ impl Bwrap {
         argv.0
     }
 
+    /// The same for a trusted program: it sees the whole machine, and dies with the daemon, with all that it started.
+    pub(super) fn trusted_args(spec: &Spec, status_fd: RawFd) -> Vec<OsString> {
+        let mut argv = Argv::default();
+        argv.add(["--unshare-pid", "--die-with-parent", "--new-session"]);
+        argv.add(["--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc"]);
+        argv.add(["--json-status-fd".to_owned(), status_fd.to_string()]);
+        argv.add(["--chdir".into(), spec.cwd.clone().into_os_string()]);
+        argv.add(["--".into(), spec.program.clone().into_os_string()]);
+        argv.add(spec.args.iter().cloned());
+        argv.0
+    }
+
     fn tmpfs(&self, argv: &mut Argv, path: &Path, bytes: u64) {
         if self.full {
             argv.add(["--size".to_owned(), bytes.to_string()]);
@@ -108,7 +120,7 @@ impl Argv {
 }
 
 /// A Node.js that a version manager installed lies outside `/usr`: its own tree (`…/bin/node` → `…`) is mounted too.
-fn outside_usr(program: &Path) -> Option<&Path> {
+pub fn outside_usr(program: &Path) -> Option<&Path> {
     if program.starts_with("/usr") || program.starts_with("/bin") {
         return None;
     }

@@ -3,7 +3,7 @@
 //! Code that nobody reviewed runs as [`Confinement::Sandbox`]: bubblewrap with no network, an empty
 //! environment, read-only mounts and a process-id namespace of its own. What we trust (pnpm, which
 //! runs no project code) runs as [`Confinement::Plain`]. Either way [`Child::end`] confirms that the
-//! whole process tree is gone.
+//! whole process tree is gone, and a daemon that is killed takes its children with it.
 //!
 //! Invariant: with `build.sandbox = "required"` a [`Confinement::Sandbox`] never falls back to a plain process.
 
@@ -14,21 +14,34 @@ mod spawner;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{self, SandboxMode};
 use argv::Bwrap;
-pub use argv::Mounts;
+pub use argv::{Mounts, outside_usr};
 pub use process::{Child, Ended};
-use spawner::Spawner;
+use spawner::{Keeper, Spawner};
 
 /// How long a program may take to tell its version, or the self-test to run.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last children may take to be gone when the door is closed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 /// What is read of a probe's output.
 const PROBE_OUTPUT_BYTES: u64 = 4096;
+
+/// First descriptor that is not a standard stream.
+const FIRST_DESCRIPTOR: i32 = 3;
+
+/// Keeps what the daemon inherited from whoever started it from its children: through the descriptor of a directory
+/// (`/proc/self/fd/9/../..`) a build would reach the whole machine. The descriptors stay open, so that those of a
+/// socket activation can still be used. Only for the start of `main`, before there are threads.
+pub fn keep_inherited_descriptors() {
+    close_fds::set_fds_cloexec(FIRST_DESCRIPTOR, &[]);
+}
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -50,7 +63,7 @@ pub struct Spec {
 pub enum Confinement {
     /// Untrusted code.
     Sandbox(Mounts),
-    /// Trusted programs only.
+    /// Trusted programs only: the whole machine, but no longer than the daemon lives.
     Plain,
 }
 
@@ -75,20 +88,30 @@ pub struct Tool {
     pub version: String,
 }
 
-/// The door. Closing it refuses new children; those that run are ended by whoever started them.
+/// The door. Closing it refuses new children, and asks whoever started those that run to end them.
 #[derive(Debug)]
 pub struct Door {
     mode: SandboxMode,
     bwrap: Result<Bwrap, String>,
+    /// Ends a child with the daemon where bubblewrap cannot.
+    setpriv: Option<PathBuf>,
     spawner: Spawner,
-    closed: OnceLock<()>,
+    closed: CancellationToken,
+    children: TaskTracker,
 }
 
 impl Door {
     /// Finds bubblewrap, and runs the real argument list once on `true`.
     pub async fn open(config: &config::Build, etc: PathBuf) -> std::io::Result<Self> {
         let spawner = Spawner::start()?;
-        let mut door = Self { mode: config.sandbox, bwrap: Err("not looked for: build.sandbox is off".into()), spawner, closed: OnceLock::new() };
+        let mut door = Self {
+            mode: config.sandbox,
+            bwrap: Err("not looked for: build.sandbox is off".into()),
+            setpriv: which(Path::new("setpriv")),
+            spawner,
+            closed: CancellationToken::new(),
+            children: TaskTracker::new(),
+        };
         if config.sandbox == SandboxMode::Required {
             door.bwrap = door.find_bwrap(&config.bwrap, etc).await;
             if let Err(why) = door.self_test().await {
@@ -171,19 +194,32 @@ impl Door {
 
     /// Starts a child with its three standard streams piped.
     pub async fn spawn(&self, spec: Spec) -> Result<Child, SpawnError> {
-        if self.closed.get().is_some() {
+        // Taken before the look at `closed`: a child that is not refused is waited for.
+        let counted = self.children.token();
+        if self.closed.is_cancelled() {
             return Err(SpawnError::Closed);
         }
-        let bwrap = match (&spec.confinement, self.mode) {
-            (Confinement::Plain, _) | (Confinement::Sandbox(_), SandboxMode::Off) => None,
-            (Confinement::Sandbox(_), SandboxMode::Required) => Some(self.bwrap.clone().map_err(SpawnError::NoSandbox)?),
+        let keeper = match (&spec.confinement, self.mode, &self.bwrap) {
+            (Confinement::Sandbox(_), SandboxMode::Required, Ok(bwrap)) => Keeper::Sandbox(bwrap.clone()),
+            (Confinement::Sandbox(_), SandboxMode::Required, Err(why)) => return Err(SpawnError::NoSandbox(why.clone())),
+            (Confinement::Plain, _, Ok(bwrap)) => Keeper::Namespace(bwrap.clone()),
+            (Confinement::Plain, _, Err(_)) | (Confinement::Sandbox(_), SandboxMode::Off, _) => Keeper::Signal(self.setpriv.clone()),
         };
-        self.spawner.spawn(spec, bwrap).await
+        Ok(self.spawner.spawn(spec, keeper).await?.counted(counted))
     }
 
-    /// From now on nothing is started.
-    pub fn close(&self) {
-        let _ = self.closed.set(());
+    /// Ends when the door is closed: what goes on without a build's own token has to stop then.
+    pub async fn closing(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// From now on nothing is started; waits until the children that run are gone.
+    pub async fn close(&self) {
+        self.closed.cancel();
+        self.children.close();
+        if tokio::time::timeout(CLOSE_DEADLINE, self.children.wait()).await.is_err() {
+            tracing::error!("children could not be ended in time; they die with the daemon");
+        }
     }
 }
 

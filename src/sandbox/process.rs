@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::memory::tree_bytes;
 
@@ -49,15 +50,23 @@ enum Tree {
 pub struct Child {
     inner: tokio::process::Child,
     tree: Tree,
+    /// Only held.
+    _counted: Option<TaskTrackerToken>,
 }
 
 impl Child {
-    pub(super) fn sandboxed(inner: tokio::process::Child, status: OwnedFd) -> Self {
-        Self { inner, tree: Tree::Namespace { status: Some(status), init: None } }
+    /// In a process-id namespace.
+    pub(super) fn namespaced(inner: tokio::process::Child, status: OwnedFd) -> Self {
+        Self { inner, tree: Tree::Namespace { status: Some(status), init: None }, _counted: None }
     }
 
     pub(super) fn plain(inner: tokio::process::Child, job: String) -> Self {
-        Self { inner, tree: Tree::Marked { job } }
+        Self { inner, tree: Tree::Marked { job }, _counted: None }
+    }
+
+    /// Holds `token` until the child is gone.
+    pub(super) fn counted(self, token: TaskTrackerToken) -> Self {
+        Self { _counted: Some(token), ..self }
     }
 
     /// The child's standard input, once.

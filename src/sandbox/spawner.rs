@@ -5,6 +5,7 @@
 //! the moment between clearing close-on-exec and the fork a moment in which nothing else forks.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
@@ -19,9 +20,20 @@ use super::argv::Bwrap;
 use super::process::{Child, JOB_VARIABLE};
 use super::{Confinement, SpawnError, Spec};
 
+/// What ends a child when the daemon is killed.
+#[derive(Debug)]
+pub(super) enum Keeper {
+    /// bubblewrap, confining it as its spec says.
+    Sandbox(Bwrap),
+    /// bubblewrap, for a process-id namespace alone.
+    Namespace(Bwrap),
+    /// `setpriv`, if there is one: a signal to its first process.
+    Signal(Option<PathBuf>),
+}
+
 struct Request {
     spec: Spec,
-    bwrap: Option<Bwrap>,
+    keeper: Keeper,
     answer: oneshot::Sender<Result<Child, SpawnError>>,
 }
 
@@ -36,38 +48,54 @@ impl Spawner {
         let runtime = Handle::current();
         thread::Builder::new().name("spawner".into()).spawn(move || {
             let _entered = runtime.enter();
-            for Request { spec, bwrap, answer } in requests {
+            for Request { spec, keeper, answer } in requests {
                 // A caller that went away leaves the child to be killed on drop.
-                let _ = answer.send(start(&spec, bwrap.as_ref()));
+                let _ = answer.send(start(&spec, &keeper));
             }
         })?;
         Ok(Self(sender))
     }
 
-    pub(super) async fn spawn(&self, spec: Spec, bwrap: Option<Bwrap>) -> Result<Child, SpawnError> {
+    pub(super) async fn spawn(&self, spec: Spec, keeper: Keeper) -> Result<Child, SpawnError> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Request { spec, bwrap, answer }).map_err(|_| SpawnError::Closed)?;
+        self.0.send(Request { spec, keeper, answer }).map_err(|_| SpawnError::Closed)?;
         answered.await.map_err(|_| SpawnError::Closed)?
     }
 }
 
-fn start(spec: &Spec, bwrap: Option<&Bwrap>) -> Result<Child, SpawnError> {
-    let program = bwrap.map_or(spec.program.as_path(), Bwrap::program);
+fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
+    let program = match keeper {
+        Keeper::Sandbox(bwrap) | Keeper::Namespace(bwrap) => bwrap.program(),
+        Keeper::Signal(Some(setpriv)) => setpriv,
+        Keeper::Signal(None) => &spec.program,
+    };
     let failed = |source| SpawnError::Start { program: program.to_owned(), source };
     let mut command = Command::new(program);
-    // bubblewrap's own environment is readable from inside (`/proc/1/environ`): it is empty too.
+    // bubblewrap's own environment is readable from inside (`/proc/1/environ`): in a sandbox it stays empty.
     command.env_clear().kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if let (Some(bwrap), Confinement::Sandbox(mounts)) = (bwrap, &spec.confinement) {
-        let (status, told) = status_pipe().map_err(failed)?;
-        command.args(bwrap.args(spec, mounts, told.as_raw_fd())).current_dir("/");
-        return command.spawn().map_err(failed).map(|child| Child::sandboxed(child, status));
+    match (keeper, &spec.confinement) {
+        (Keeper::Sandbox(bwrap), Confinement::Sandbox(mounts)) => {
+            let (status, told) = status_pipe().map_err(failed)?;
+            command.args(bwrap.args(spec, mounts, told.as_raw_fd())).current_dir("/");
+            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
+        }
+        (Keeper::Sandbox(_) | Keeper::Namespace(_), _) => {
+            let (status, told) = status_pipe().map_err(failed)?;
+            command.args(Bwrap::trusted_args(spec, told.as_raw_fd())).envs(spec.env.iter().cloned()).current_dir("/");
+            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
+        }
+        (Keeper::Signal(setpriv), _) => {
+            // The mark by which descendants that left the process group are found.
+            let job = format!("{:032x}", rand::random::<u128>());
+            if setpriv.is_some() {
+                command.args(["--pdeathsig", "KILL", "--"]).arg(&spec.program);
+            }
+            command.args(&spec.args).envs(spec.env.iter().cloned()).env(JOB_VARIABLE, &job);
+            command.current_dir(&spec.cwd).process_group(0);
+            command.spawn().map_err(failed).map(|child| Child::plain(child, job))
+        }
     }
-    // The mark by which descendants that left the process group are found.
-    let job = format!("{:032x}", rand::random::<u128>());
-    command.args(&spec.args).envs(spec.env.iter().cloned()).env(JOB_VARIABLE, &job);
-    command.current_dir(&spec.cwd).process_group(0);
-    command.spawn().map_err(failed).map(|child| Child::plain(child, job))
 }
 
 /// A pipe whose writing end a child inherits.

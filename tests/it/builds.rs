@@ -21,6 +21,7 @@ const GOOD: &[Good] = &[
     Good("console-flood", "fresh", &["console-flood works"]),
     Good("demo", "pnpm-lock.yaml", &["Six walks between", "max-w-xl"]),
     Good("env-example", "fresh", &["greeting-from-dot-env"]),
+    Good("generator", "fresh", &["generator works", "made-by-codegen"]),
     Good("hard-coded-base", "fresh", &["hard-coded-base works"]),
     Good("missing-env", "fresh", &["VITE_SUPABASE_URL is required"]),
     Good("monorepo-catalog", "pnpm-lock.yaml", &["monorepo-catalog works"]),
@@ -49,7 +50,7 @@ const GOOD: &[Good] = &[
 ];
 
 /// Without a table row, because they have tests of their own below.
-const SPECIAL: &[&str] = &["install-script-traps", "static-html"];
+const SPECIAL: &[&str] = &["inherited-descriptors", "install-script-traps", "static-html"];
 
 #[tokio::test]
 async fn good_fixtures_build_and_their_bundles_prove_it() {
@@ -121,6 +122,19 @@ async fn the_build_script_is_not_run() {
 }
 
 #[tokio::test]
+async fn generators_run_by_name_and_cannot_touch_the_synced_files() {
+    let site = site("generator").await;
+    let log = site.daemon.build_log(&site.name).await;
+    assert!(log.contains("running the script codegen, as package.json asks") && log.contains("generated"), "{log}");
+    let project = site.daemon.project(&site.name);
+    let files = files_below(&project);
+    assert!(files.iter().any(|path| path == "work/src/generated.js") && !files.iter().any(|path| path.ends_with("never-ran")), "{files:?}");
+    assert!(!project.join("work/src/etc").is_symlink(), "nothing leads out");
+    let of = |path: &str| std::fs::read_to_string(project.join(path)).expect("read");
+    assert!(of("work/main.js").contains("touched by codegen") && !of("frontend/main.js").contains("touched by codegen"));
+}
+
+#[tokio::test]
 async fn install_hooks_are_named_and_not_run() {
     let daemon = crate::harness::shared::daemon().await;
     let name = "install-script-traps";
@@ -134,6 +148,21 @@ async fn install_hooks_are_named_and_not_run() {
     assert!(log.contains(&format!("never run: {hooks}, .pnpmfile.cjs")), "{log}");
     let marker = files_below(&daemon.data().join("projects")).into_iter().chain(files_below(&daemon.data().join("layers")));
     assert_eq!(marker.filter(|path| path.ends_with("install-script-ran")).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
+async fn descriptors_that_the_daemon_inherited_end_with_it() {
+    let host = crate::harness::guard::temp_dir();
+    std::fs::create_dir(host.path().join("of-the-host")).expect("mkdir");
+    let daemon = crate::harness::Options::default().inherit(host.path().join("of-the-host")).start().await;
+    std::fs::write(host.path().join("of-the-host/secret-of-the-host"), "").expect("write");
+    let held = std::fs::read_link(format!("/proc/{}/fd/9", daemon.pid())).expect("the daemon has it");
+    assert!(held.ends_with("of-the-host"));
+    let answer = daemon.build_fixture("demo", "inherited-descriptors").await;
+    assert_eq!(answer["status"], "ready", "{answer:#}");
+    let log = daemon.build_log("demo").await;
+    assert!(log.contains("looked at ") && log.contains("descriptor pipe:"), "{log}");
+    assert!(!log.contains("of-the-host") && !log.contains("reached "), "{log}");
 }
 
 #[tokio::test]

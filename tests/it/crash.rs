@@ -42,6 +42,22 @@ async fn killed_during_a_build() {
 }
 
 #[tokio::test]
+async fn leftovers_that_cannot_be_removed_do_not_keep_the_daemon_from_starting() {
+    let mut daemon = Daemon::start().await;
+    daemon.push_fixture("demo", "vanilla");
+    daemon.put("demo", "vite.config.js", slow_config(5000));
+    assert_eq!(daemon.sync("demo", json!({})).await.status, 202);
+    daemon.until_vite_runs().await;
+    daemon.kill();
+    let releases = daemon.project("demo").join("releases");
+    fs::rename(&releases, daemon.dir.path().join("moved")).expect("rename");
+    fs::write(&releases, "").expect("write");
+    let daemon = daemon.kill_and_restart();
+    assert!(daemon.log().contains("what an interrupted build left could not be removed"));
+    assert_eq!(daemon.build_fixture("other", "static-html").await["status"], "ready");
+}
+
+#[tokio::test]
 async fn killed_during_an_install() {
     let registry = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}/", registry.local_addr().expect("address"));
@@ -109,6 +125,26 @@ async fn killed_while_files_are_moved_in() {
         assert_eq!(text, format!("page {n} second"));
     }
     assert!(!daemon.project("demo").join(".sync-intent").exists() && !daemon.project("demo").join(".incoming").exists());
+}
+
+#[tokio::test]
+async fn a_release_that_was_published_but_not_written_down_is_taken_back() {
+    let mut daemon = Options::default().cold_store().start().await;
+    daemon.build_fixture("demo", "static-html").await;
+    let live = daemon.dist("demo");
+    daemon.kill();
+    let lost = format!("{}{}", &live[..live.len() - 1], if live.ends_with('0') { '1' } else { '0' });
+    let project = daemon.project("demo");
+    fs::create_dir(project.join("releases").join(&lost)).expect("mkdir");
+    fs::remove_file(project.join("dist")).expect("remove");
+    std::os::unix::fs::symlink(format!("releases/{lost}"), project.join("dist")).expect("symlink");
+    let daemon = daemon.kill_and_restart();
+    assert_eq!(daemon.dist("demo"), live);
+    daemon.put("demo", "new.html", "new");
+    assert_eq!(daemon.sync_and_wait("demo").await["status"], "ready");
+    eventually("its removal", async || (!daemon.releases("demo").contains(&lost)).then_some(())).await;
+    assert!(daemon.releases("demo").contains(&live));
+    assert_one_live(&daemon, "demo", 2).await;
 }
 
 #[tokio::test]

@@ -13,13 +13,16 @@ const FAULTS: &[Fault] = &[
     Fault("broken-config", "failed", "config", Some(("vite.config.js", Some(5))), "Expected `,` or `}`"),
     Fault("css-error", "failed", "compile", Some(("style.css", Some(5))), "Unexpected }"),
     Fault("css-error-in-minify", "failed", "compile", None, "[lightningcss minify] Unexpected end of input"),
+    Fault("deep-output", "failed", "output", None, "nested deeper than"),
     Fault("endless-output", "failed", "output", None, "build.log_kb"),
     Fault("exiting-config", "failed", "config", None, "The Vite config or a plugin in it called process.exit(0)"),
     Fault("fifo-output", "failed", "output", None, "not a regular file: pipe.txt"),
+    Fault("generator-fails", "failed", "config", None, "the script \"codegen\" of package.json ended with exit code 3"),
     Fault("git-spec", "failed", "install", Some(("package.json", None)), "x@git+https://git.example.invalid/nothing.git is refused"),
     Fault("hardlink-output", "failed", "output", None, "the output has a hard link"),
     Fault("huge-output", "failed", "output", None, "more than 8 MB, the limit build.output_mb"),
     Fault("many-files-output", "failed", "output", None, "more than 500 files and folders, the limit build.output_files"),
+    Fault("many-folders-output", "failed", "output", None, "more than 500 files and folders, the limit build.output_files"),
     Fault("memory-bomb", "out_of_memory", "memory", None, "more than 512 MB, the limit build.memory_mb"),
     Fault("missing-export", "failed", "compile", Some(("main.js", Some(1))), "\"gone\" is not exported by \"lib.js\""),
     Fault("missing-file", "failed", "resolve", Some(("main.js", Some(1))), "Could not resolve \"./src/gone.js\" imported by main.js"),
@@ -86,11 +89,12 @@ async fn faults_are_told_apart() {
     join_all(FAULTS.iter().map(|fault| assert_fault(&daemon, fault))).await;
     assert_nothing_runs(&daemon);
     // What failed left nothing behind but its log and its sources.
-    for fixture in ["huge-output", "symlink-output"] {
+    for fixture in ["deep-output", "huge-output", "many-folders-output", "symlink-output"] {
         let releases = std::fs::read_dir(daemon.project(fixture).join("releases")).expect("list");
         let names: Vec<String> = releases.map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8")).collect();
         assert!(names.iter().all(|name| name.ends_with(".log")), "{names:?}");
     }
+    assert_eq!(daemon.build_fixture("static-html", "static-html").await["status"], "ready", "others go on");
 }
 
 #[tokio::test]
@@ -109,6 +113,25 @@ async fn without_the_sandbox_limits_hold_as_well() {
     assert_eq!(daemon.status("syntax-error").await["sandbox"], "off");
     assert_background_process_is_gone(&daemon).await;
     assert_nothing_runs(&daemon);
+}
+
+#[tokio::test]
+async fn without_the_sandbox_each_build_has_a_cache_of_its_own() {
+    let daemon = Options::default().set("build.sandbox", "off").start().await;
+    daemon.push_fixture("demo", "vanilla");
+    let config = "import fs from 'node:fs';
+        export default { plugins: [{ name: 'cache', configResolved({ cacheDir }) {
+            fs.mkdirSync(cacheDir, { recursive: true });
+            fs.writeFileSync(`${cacheDir}/kept`, '');
+            console.log(`cache ${cacheDir}`);
+        } }] };\n";
+    daemon.put("demo", "vite.config.js", config);
+    let answer = daemon.sync_and_wait("demo").await;
+    assert_eq!(answer["status"], "ready", "{answer:#}");
+    let log = daemon.build_log("demo").await;
+    let cache = log.lines().find_map(|line| line.split_once("cache /")).expect("a cache").1;
+    assert!(cache.contains(answer["build"]["build_id"].as_str().expect("id")), "{log}");
+    assert!(!std::path::Path::new("/").join(cache).exists() && daemon.halves("demo").is_empty());
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod faults;
 mod floors;
 mod harness;
 mod healing;
+mod installs;
 mod lifecycle;
 mod operations;
 mod private;

@@ -40,6 +40,12 @@ pub(super) struct Failure {
     pub(super) package: Option<String>,
 }
 
+/// Dependencies could not be installed because of the registry, or of the way to it: no fault of the project, and worth
+/// another try later.
+#[derive(Debug, thiserror::Error)]
+#[error("the registry did not answer as it should: {0}")]
+pub struct Outage(pub(super) String);
+
 /// Reads the failure from what a run with `--reporter=ndjson` wrote (to either stream).
 pub(super) fn failure(output: &str) -> Failure {
     let error = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line["level"] == "error");

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, sleep_until};
 
-use super::failure::{self, Cause};
+use super::failure::{self, Cause, Outage};
 use super::lockfile::{FRESH, Lock};
 use super::pnpm::{self, Mode};
 use super::settings::Layout;
@@ -18,12 +20,14 @@ use crate::builder::BuildLog;
 use crate::builder::workspace::{VITE_TEMP, entries_of};
 use crate::disk::{blocking, remove_tree};
 use crate::domain::{Failure, FailureKind};
-use crate::sandbox::{Confinement, Spec};
+use crate::sandbox::{Confinement, SpawnError, Spec};
 
 /// Hex digits of a set's hash that name its layer.
 const LAYER_ID_CHARS: usize = 32;
 /// What is read of pnpm's output, bytes: a large install tells of each package.
 const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a try without the registry may take at most: it only links what is there.
+const OFFLINE_LIMIT: Duration = Duration::from_mins(1);
 /// Install scripts that are named in the log at most.
 const UNBUILT_MAX: usize = 20;
 /// Says what the layer is, and that it is complete.
@@ -32,6 +36,7 @@ const PNPM_LOCK: &str = "pnpm-lock.yaml";
 const NPM_LOCK: &str = "package-lock.json";
 const SETTINGS_FILE: &str = "pnpm-workspace.yaml";
 const NODE_MODULES: &str = "node_modules";
+const PACKAGE_JSON: &str = "package.json";
 
 /// Installed dependencies.
 #[derive(Debug, Clone)]
@@ -88,18 +93,42 @@ struct LayerFile {
     pnpm: String,
 }
 
-/// Step 2: the layer, if it was installed before.
+/// Step 2: the layer, if it was installed before and is not damaged: one that is counts as not there.
 pub(super) async fn existing(wanted: &Wanted) -> anyhow::Result<Option<Layer>> {
-    match tokio::fs::read(wanted.layer.dir.join(LAYER_FILE)).await {
-        Ok(text) => {
-            let file: LayerFile = serde_json::from_slice(&text)?;
-            // Another project may have asked first, from a lockfile of another name with the same versions; whether those held is the layer's.
-            let lockfile = if file.lockfile == FRESH { file.lockfile } else { wanted.layer.lockfile.clone() };
-            Ok(Some(Layer { lockfile, hit: true, ..wanted.layer.clone() }))
+    let text = match tokio::fs::read(wanted.layer.dir.join(LAYER_FILE)).await {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let shown = wanted.layer.dir.display();
+    let file: LayerFile = match serde_json::from_slice(&text) {
+        Ok(file) => file,
+        Err(error) => {
+            tracing::warn!(layer = %shown, %error, "a layer says nothing readable of itself: it is installed anew");
+            return Ok(None);
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e.into()),
+    };
+    let (dir, files) = (wanted.layer.dir.clone(), wanted.files.clone());
+    if let Some(link) = blocking(move || Ok(dangling(&dir, &files))).await? {
+        tracing::warn!(layer = %shown, link = %link.display(), "a layer leads to packages that are gone: it is installed anew");
+        return Ok(None);
     }
+    // Another project may have asked first, from a lockfile of another name with the same versions; whether those held is the layer's.
+    let lockfile = if file.lockfile == FRESH { file.lockfile } else { wanted.layer.lockfile.clone() };
+    Ok(Some(Layer { lockfile, hit: true, ..wanted.layer.clone() }))
+}
+
+/// A direct dependency of the manifests in `files` whose link in the layer leads nowhere. Blocking.
+fn dangling(layer: &Path, files: &BTreeMap<String, String>) -> Option<PathBuf> {
+    for (path, text) in files {
+        let Some(importer) = path.strip_suffix(PACKAGE_JSON) else { continue };
+        let manifest: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let groups = ["dependencies", "devDependencies"].into_iter().filter_map(|group| manifest[group].as_object());
+        let mut links = groups.flat_map(serde_json::Map::keys).map(|name| layer.join(importer).join(NODE_MODULES).join(name));
+        if let Some(link) = links.find(|link| link.is_symlink() && !link.exists()) {
+            return Some(link);
+        }
+    }
+    None
 }
 
 /// What one run of pnpm came to.
@@ -127,43 +156,55 @@ impl Parts {
         let id = pnpm::set_key(&named, &self.identity().into_iter().collect())[..LAYER_ID_CHARS].to_owned();
         let layers = self.data.layers();
         let layer = Layer { dir: layers.join(&id), root: set.root.clone(), importers, hit: false, lockfile: set.lock_source.to_owned(), layout };
-        Some(Wanted { layer, aside: layers.join(format!(".tmp-{id}")), files, lock: set.lock.clone() })
+        Some(Wanted { layer, aside: layers.join(format!(".tmp-{id}-{:08x}", rand::random::<u32>())), files, lock: set.lock.clone() })
     }
 
     /// Steps 3 to 5, when it is our turn.
-    pub(super) async fn install(&self, wanted: Wanted, log: &BuildLog) -> anyhow::Result<LayerResult> {
-        let _turn = self.turn.lock().await;
+    pub(super) async fn install(&self, wanted: Wanted, _turn: OwnedMutexGuard<()>, log: &BuildLog) -> anyhow::Result<LayerResult> {
         // Whoever had the turn before may have installed the same.
         if let Some(layer) = existing(&wanted).await? {
             return Ok(LayerResult::Ready(layer));
         }
-        let begun = std::time::Instant::now();
+        let result = self.install_aside(&wanted, log).await;
+        let aside = wanted.aside.clone();
+        if let Err(error) = blocking(move || remove_tree(&aside)).await {
+            tracing::warn!(layer = %wanted.aside.display(), %error, "what an install left could not be removed");
+        }
+        result
+    }
+
+    /// Leaves the layer in place, or what it came to in the folder aside.
+    async fn install_aside(&self, wanted: &Wanted, log: &BuildLog) -> anyhow::Result<LayerResult> {
+        let begun = Instant::now();
+        let deadline = begun + self.time_limit;
         let mut last: Option<failure::Failure> = None;
         for (lock, source) in fallbacks(&wanted.lock, &wanted.layer.lockfile) {
             if let Some(failure) = &last {
                 log.warn(format!("{}; trying again with {}", failure.message, describe(&lock)));
             }
             log.info(format!("installing dependencies ({})", describe(&lock)));
-            self.write_files(&wanted, &lock).await?;
-            match self.run(&wanted, &lock, log).await? {
+            self.write_files(wanted, &lock).await?;
+            match self.run(wanted, &lock, deadline, log).await? {
                 Installed::Yes => {
                     let layer = Layer { lockfile: source, ..wanted.layer.clone() };
-                    self.complete(&wanted, &layer, log).await?;
+                    self.complete(wanted, &layer, log).await?;
                     log.info(format!("dependencies installed in {:.1} s", begun.elapsed().as_secs_f64()));
                     return Ok(LayerResult::Ready(layer));
                 }
-                Installed::TookTooLong => {
-                    let message = format!("installing took longer than {} s, the limit build.install_timeout_s", self.time_limit.as_secs());
-                    return Ok(LayerResult::Failed(Failure::new(FailureKind::Install, message)));
-                }
+                Installed::TookTooLong => return Err(Outage(self.too_long()).into()),
                 Installed::No(failure) => match failure.cause {
                     Cause::Project | Cause::Lockfile | Cause::Integrity => last = Some(failure),
-                    Cause::Registry | Cause::DiskFull | Cause::Machine => anyhow::bail!("installing dependencies: {}", failure.message),
+                    Cause::Registry => return Err(Outage(failure.message).into()),
+                    Cause::DiskFull | Cause::Machine => anyhow::bail!("installing dependencies: {}", failure.message),
                 },
             }
         }
         let message = last.map_or_else(|| "nothing was installed".to_owned(), |failure| failure.message);
         Ok(LayerResult::Failed(Failure::new(FailureKind::Install, message)))
+    }
+
+    fn too_long(&self) -> String {
+        format!("installing took longer than {} s, the limit build.install_timeout_s", self.time_limit.as_secs())
     }
 
     /// Step 3: our files and nothing else.
@@ -189,31 +230,32 @@ impl Parts {
     }
 
     /// Step 4.
-    async fn run(&self, wanted: &Wanted, lock: &Lock, log: &BuildLog) -> anyhow::Result<Installed> {
+    async fn run(&self, wanted: &Wanted, lock: &Lock, deadline: Instant, log: &BuildLog) -> anyhow::Result<Installed> {
         let mut mode = Mode::Resolve;
         if matches!(lock, Lock::Import(_)) {
-            match self.pnpm(&wanted.aside, pnpm::import_args(&self.registry), log).await? {
+            match self.pnpm(&wanted.aside, pnpm::import_args(&self.registry), deadline, log).await? {
                 Installed::Yes => {}
                 other => return Ok(other),
             }
             tokio::fs::remove_file(wanted.aside.join(NPM_LOCK)).await?;
             mode = Mode::Frozen;
         }
-        let installed = self.pnpm(&wanted.aside, pnpm::install_args(mode, &self.registry), log).await?;
-        match installed {
-            Installed::No(failure) if failure.cause == Cause::Registry => {
-                log.warn(format!("{}; trying with what is in the store", failure.message));
-                match self.pnpm(&wanted.aside, pnpm::install_args(Mode::Offline, &self.registry), log).await? {
-                    Installed::Yes => Ok(Installed::Yes),
-                    // The first reason is the real one.
-                    _ => Ok(Installed::No(failure)),
-                }
-            }
-            other => Ok(other),
+        let installed = self.pnpm(&wanted.aside, pnpm::install_args(mode, &self.registry), deadline, log).await?;
+        let why = match &installed {
+            Installed::No(failure) if failure.cause == Cause::Registry => failure.message.clone(),
+            Installed::TookTooLong => self.too_long(),
+            _ => return Ok(installed),
+        };
+        log.warn(format!("{why}; trying with what is in the store"));
+        let deadline = Instant::now() + OFFLINE_LIMIT.min(self.time_limit);
+        match self.pnpm(&wanted.aside, pnpm::install_args(Mode::Offline, &self.registry), deadline, log).await? {
+            Installed::Yes => Ok(Installed::Yes),
+            // The first reason is the real one.
+            _ => Ok(installed),
         }
     }
 
-    async fn pnpm(&self, dir: &Path, args: Vec<String>, log: &BuildLog) -> anyhow::Result<Installed> {
+    async fn pnpm(&self, dir: &Path, args: Vec<String>, deadline: Instant, log: &BuildLog) -> anyhow::Result<Installed> {
         let tool = self.pnpm.as_ref().map_err(|why| anyhow::anyhow!("pnpm is needed to install dependencies: {why}"))?;
         let env = pnpm::environment(&self.home(), |name| std::env::var_os(name));
         let spec = Spec {
@@ -234,10 +276,14 @@ impl Parts {
             }
             child.exited().await;
         };
-        let in_time = timeout(self.time_limit, read).await.is_ok();
+        let stop = tokio::select! {
+            () = read => None,
+            () = sleep_until(deadline) => Some(Ok(Installed::TookTooLong)),
+            () = self.door.closing() => Some(Err(SpawnError::Closed.into())),
+        };
         let ended = child.end().await;
-        if !in_time {
-            return Ok(Installed::TookTooLong);
+        if let Some(stopped) = stop {
+            return stopped;
         }
         let output = format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
         output.lines().filter_map(pnpm::log_line).for_each(|line| log.info(line));

@@ -37,6 +37,7 @@ use crate::config;
 use crate::domain::{DataDir, Failure, Manifest, ProjectDir};
 use crate::sandbox::{Door, Tool};
 use crate::state::{LearntLayout, StateError, Store};
+pub use failure::Outage;
 pub(super) use layer::{Layer, LayerResult};
 pub(super) use set::DependencySet;
 pub(super) use settings::Layout;
@@ -61,7 +62,7 @@ struct Parts {
     registry: String,
     time_limit: Duration,
     /// Concurrent installs into one store have raced, so there is one at a time.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Installer {
@@ -74,7 +75,7 @@ impl Installer {
             node: tools.node.as_ref().map(|tool| tool.version.clone()).unwrap_or_default(),
             registry: config.registry.clone(),
             time_limit: Duration::from_secs(config.install_timeout_s.into()),
-            turn: Mutex::new(()),
+            turn: Arc::default(),
         };
         Self { parts: Arc::new(parts) }
     }
@@ -109,7 +110,8 @@ impl Installer {
         self.parts.store.learn_layout(self.parts.set_key(set), learnt, jiff::Timestamp::now().as_millisecond()).await
     }
 
-    /// Steps 2 to 5. An install goes on when the build that asked for it is stopped: the next one will want it.
+    /// Steps 2 to 5. An install that began goes on when the build that asked for it is stopped: the next one will want
+    /// it. One that waits for its turn is dropped.
     pub(super) async fn layer(
         &self,
         set: &DependencySet,
@@ -121,8 +123,12 @@ impl Installer {
         if let Some(layer) = layer::existing(&wanted).await? {
             return Ok(LayerResult::Ready(layer));
         }
+        let turn = tokio::select! {
+            turn = self.parts.turn.clone().lock_owned() => turn,
+            () = cancel.cancelled() => return Ok(LayerResult::Cancelled),
+        };
         let (parts, log) = (self.parts.clone(), log.clone());
-        let install = tokio::spawn(async move { parts.install(wanted, &log).await });
+        let install = tokio::spawn(async move { parts.install(wanted, turn, &log).await });
         tokio::select! {
             done = install => done?,
             () = cancel.cancelled() => Ok(LayerResult::Cancelled),

@@ -34,6 +34,7 @@ pub(crate) const BUILD_MS: u64 = 60_000;
 pub(crate) struct Options {
     env: Vec<(String, String)>,
     cold_store: bool,
+    inherited: Option<PathBuf>,
 }
 
 impl Options {
@@ -54,6 +55,12 @@ impl Options {
     /// Starts with an empty pnpm store.
     pub(crate) fn cold_store(mut self) -> Self {
         self.cold_store = true;
+        self
+    }
+
+    /// Starts it from a shell that has descriptor 9 open on a directory.
+    pub(crate) fn inherit(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.inherited = Some(dir.into());
         self
     }
 
@@ -106,7 +113,14 @@ impl Daemon {
     }
 
     fn spawn(dir: Arc<TempDir>, options: Options) -> Self {
-        let mut command = guard::command(env!("CARGO_BIN_EXE_previewd"));
+        let mut command = match &options.inherited {
+            None => guard::command(env!("CARGO_BIN_EXE_previewd")),
+            Some(inherited) => {
+                let mut shell = guard::command("sh");
+                shell.args(["-c", r#"exec 9<"$0"; exec "$@""#]).arg(inherited).arg(env!("CARGO_BIN_EXE_previewd"));
+                shell
+            }
+        };
         command.arg("serve").env("PREVIEWD__SERVER__LISTEN", "127.0.0.1:0").env("PREVIEWD__SERVER__DATA_DIR", dir.path().join("data"));
         command.envs(options.env.iter().cloned()).stderr(Stdio::piped()).stdin(Stdio::null());
         let mut process = guard::spawn(command);
