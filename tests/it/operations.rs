@@ -62,11 +62,18 @@ async fn metrics_have_the_names_of_the_contract() {
     for name in names {
         assert!(text.contains(name), "{name} in\n{text}");
     }
-    // What callers make up makes no new series.
+    // What callers make up makes no new series; a preview's origin counts apart from the API, whatever the path.
     for path in ["/made-up-1", "/made-up-2"] {
         daemon.http.get(path).await;
+        daemon.preview("demo", path).await;
     }
-    assert!(!daemon.http.get("/metrics").await.text().contains("made-up"));
+    daemon.preview("demo", "/status/demo").await;
+    let text = daemon.http.get("/metrics").await.text();
+    assert!(!text.contains("made-up") && !text.contains(r#"route="/status/{id}""#), "{text}");
+    for (route, count) in [("unmatched", 2), ("preview", 3)] {
+        let name = format!(r#"previewd_http_requests_total{{method="GET",route="{route}",status="404"}} {count}"#);
+        assert!(text.contains(&name), "{name} in\n{text}");
+    }
 }
 
 #[tokio::test]
