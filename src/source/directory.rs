@@ -46,10 +46,10 @@ struct Root {
 
 impl Directory {
     /// Makes `root` where it does not exist yet.
-    pub(super) fn open(root: PathBuf) -> Result<Self, SourceError> {
+    pub(super) fn open(root: &Path) -> Result<Self, SourceError> {
         let unusable = |e: io::Error| SourceError::Misconfigured(format!("the source directory {} cannot be used: {e}", root.display()));
-        fs::create_dir_all(&root).map_err(unusable)?;
-        let path = fs::canonicalize(&root).map_err(unusable)?;
+        fs::create_dir_all(root).map_err(unusable)?;
+        let path = fs::canonicalize(root).map_err(unusable)?;
         let identity = identity_of(&fs::metadata(&path).map_err(unusable)?);
         Ok(Self { root: Arc::new(Root { path, identity }) })
     }
@@ -297,7 +297,7 @@ mod tests {
     fn source(root: &Path) -> Directory {
         fs::create_dir_all(root.join("demo/frontend/src")).expect("mkdir");
         fs::write(root.join("demo/frontend/src/a.ts"), "a").expect("write");
-        Directory::open(root.to_owned()).expect("open")
+        Directory::open(root).expect("open")
     }
 
     async fn fetch(source: &Directory, name: &str, into: &Path) -> Result<Fetched, SourceError> {

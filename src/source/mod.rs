@@ -163,7 +163,7 @@ impl Source {
     pub fn open(config: &Config, env: &dyn Fn(&str) -> Option<String>, metrics: Arc<Metrics>) -> Result<Self, SourceError> {
         let url = config.source_url().map_err(|e| SourceError::Misconfigured(e.to_string()))?;
         let backend = match url {
-            SourceUrl::Directory(path) => Backend::Directory(Directory::open(path)?),
+            SourceUrl::Directory(path) => Backend::Directory(Directory::open(&path)?),
             SourceUrl::Azure { container, prefix } => {
                 let options = AzureOptions {
                     concurrency: config.sync.concurrency,

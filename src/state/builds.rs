@@ -73,7 +73,7 @@ impl Store {
         .await
     }
 
-    /// Forgets the builds that are older than the newest [`HISTORY_MAX`], but for those whose release is retained, the live
+    /// Forgets the builds that are older than the newest `HISTORY_MAX`, but for those whose release is retained, the live
     /// one, the last one and the one that runs. How many were forgotten.
     pub async fn prune_history(&self, project: ProjectId) -> Result<usize, StateError> {
         self.write(move |c| {
@@ -133,7 +133,7 @@ mod tests {
     use crate::state::{Accept, Claim, Finish};
 
     async fn claim(store: &Store, project: &ProjectId, n: u64) -> Claim {
-        let (tree, priority) = (ContentHash::of(&n.to_le_bytes()), Priority::Interactive);
+        let (tree, priority) = (ContentHash::of(n.to_le_bytes()), Priority::Interactive);
         let accept = Accept { project: project.clone(), tree, force: true, clean: false, priority, sync_ms: 0, now: 0, max_pending: 1000 };
         store.accept(accept).await.expect("accept");
         store.claim(BuildId::from_parts(n, 0), "token".to_owned(), 1, 1000, 1000).await.expect("claim").expect("it waits")
