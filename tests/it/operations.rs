@@ -168,7 +168,7 @@ async fn a_burst_of_connections_waits_to_be_accepted() {
     let daemon = Options::default().cold_store().start().await;
     let address = daemon.http.address.parse().expect("address");
     let pid = Pid::from_raw(daemon.pid().cast_signed()).expect("pid");
-    // Stopped, it accepts none: what connects now waits in the kernel. With std's own backlog the 130th would not.
+    // Stopped, it accepts none: what connects now waits in the kernel. With std's own backlog (128) most would not.
     kill_process(pid, Signal::STOP).expect("stop");
     let mut waiting = Vec::new();
     while waiting.len() < 500
