@@ -1,19 +1,26 @@
 //! Configuration: the embedded defaults, a file over them, the environment over both.
 //!
 //! Invariant: `config/previewd.toml` is the one place that names a key and its default. A key
-//! that is not in it does not exist, and a [`Config`] that was loaded is valid.
+//! that is not in it does not exist, and a [`Config`] that was loaded is valid. No error repeats a
+//! secret: of `auth` it tells keys only, and of a file's text nothing.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Url;
 use serde::Deserialize;
 use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
 
 /// The documented defaults, also what `previewd serve` runs on without a file.
 pub const DEFAULTS: &str = include_str!("../config/previewd.toml");
 /// Environment variables that override a key: `PREVIEWD__SECTION__KEY`.
 const ENV_PREFIX: &str = "PREVIEWD__";
+/// The section whose values are never repeated.
+const SECRET_SECTION: &str = "auth";
+/// What is filled in with the bound port.
+const PORT: &str = "{port}";
 
 /// Why a configuration cannot be used; the message names the key.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +34,8 @@ pub enum ConfigError {
     UnknownKey { key: String, origin: String, hint: Option<String> },
     #[error("bad value for `{key}`: {message}")]
     BadValue { key: String, message: String },
+    #[error("{0} is not UTF-8")]
+    NotText(String),
 }
 
 impl ConfigError {
@@ -169,11 +178,11 @@ pub enum SourceUrl {
 impl Config {
     /// Loads defaults, then `file`, then the environment (`env`: names and values), and checks all.
     pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut table: Table = DEFAULTS.parse().map_err(|e: toml::de::Error| syntax("the embedded defaults", &e))?;
+        let mut table: Table = DEFAULTS.parse().map_err(|e: toml::de::Error| syntax("the embedded defaults", DEFAULTS, &e))?;
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
             let origin = path.display().to_string();
-            let over: Table = text.parse().map_err(|e| syntax(&origin, &e))?;
+            let over: Table = text.parse().map_err(|e| syntax(&origin, &text, &e))?;
             overlay(&mut table, over, &origin)?;
         }
         for (name, value) in env {
@@ -181,10 +190,16 @@ impl Config {
                 override_from_env(&mut table, key, &value)?;
             }
         }
-        let config: Self =
-            serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| ConfigError::bad(&e.path().to_string(), e.inner().message().trim()))?;
+        let config: Self = serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| bad_type(&e.path().to_string(), e.inner()))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// The overrides in this process's environment, for [`Config::load`]; other variables may be anything.
+    pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
+        let ours = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let ours = ours.filter(|(name, _)| name.starts_with(ENV_PREFIX));
+        ours.map(|(name, value)| value.into_string().map(|value| (name.clone(), value)).map_err(|_| ConfigError::NotText(name))).collect()
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -218,19 +233,27 @@ impl Config {
             let message = format!("{} is not a loopback address; that needs `auth.tokens` to be set", self.server.listen);
             return Err(ConfigError::bad("server.listen", message));
         }
-        for (key, url) in [("server.public_url", &self.server.public_url), ("build.registry", &self.build.registry)] {
-            if !url.starts_with("http://") && !url.starts_with("https://") {
-                return Err(ConfigError::bad(key, "must start with http:// or https://"));
+        self.check_addresses()?;
+        EnvFilter::try_new(&self.log.level).map_err(|e| ConfigError::bad("log.level", e.to_string()))?;
+        self.source_url().map(drop)
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        // A port that is not bound yet; any will do.
+        let public = self.server.public_url.replace(PORT, "1");
+        for (key, url) in [("server.public_url", &public), ("build.registry", &self.build.registry)] {
+            if !is_web_address(url) {
+                return Err(ConfigError::bad(key, "must be an address that starts with http:// or https://, without query or fragment"));
             }
         }
-        let domain = &self.server.preview_domain;
-        if !domain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:{}".contains(c)) {
-            return Err(ConfigError::bad("server.preview_domain", "must be a lower-case host name, with :port where it needs one"));
+        let domain = self.server.preview_domain.replace(PORT, "1");
+        if !domain.is_empty() && (!is_host(&domain) || domain.chars().any(|c| c.is_ascii_uppercase() || c == '[')) {
+            return Err(ConfigError::bad("server.preview_domain", "must be a lower-case host name, with :port (or :{port}) where it needs one"));
         }
         if let Some(origin) = self.server.embed_origins.iter().find(|origin| !is_origin(origin)) {
-            return Err(ConfigError::bad("server.embed_origins", format!("`{origin}` is not an origin such as https://app.example")));
+            return Err(ConfigError::bad("server.embed_origins", format!("{origin:?} is not an origin such as https://app.example")));
         }
-        self.source_url().map(drop)
+        Ok(())
     }
 
     /// `source.url`, parsed, with `{data_dir}` filled in.
@@ -263,9 +286,31 @@ impl Config {
 /// Shortest token or webhook secret, in characters.
 const SECRET_BYTES_MIN: usize = 16;
 
+/// These go into headers and are compared with what browsers send, so they are what browsers send: `scheme://host[:port]`.
 fn is_origin(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', ';', ',', '"', '\'']))
+    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(is_host)
+}
+
+/// A host name or a bracketed IPv6 address, with or without a port.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !text.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let port_ok = port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0));
+    let label = |label: &str| {
+        let clean = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        clean && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    port_ok && address.map_or_else(|| name.split('.').all(label), |address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// An address that others can be made of by putting a path behind it. Braces are what is left of a misspelt `{port}`.
+fn is_web_address(text: &str) -> bool {
+    let clean = text.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\^`{|};,?#".contains(c));
+    let named = text.starts_with("http://") || text.starts_with("https://");
+    clean && named && Url::parse(text).is_ok_and(|url| url.has_host())
 }
 
 impl Server {
@@ -275,8 +320,23 @@ impl Server {
     }
 }
 
-fn syntax(origin: &str, error: &toml::de::Error) -> ConfigError {
-    ConfigError::Syntax { origin: origin.to_owned(), message: error.to_string() }
+/// Where and what, without the line itself: it may hold a secret.
+fn syntax(origin: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let (line, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |at| at + 1));
+    let column = before[start..].chars().count() + 1;
+    ConfigError::Syntax { origin: origin.to_owned(), message: format!("line {line}, column {column}: {}", error.message().trim()) }
+}
+
+fn bad_type(path: &str, error: &toml::de::Error) -> ConfigError {
+    // Serde repeats the value that it did not expect.
+    match path.strip_prefix(SECRET_SECTION).and_then(|rest| rest.strip_prefix('.')) {
+        Some(key) => {
+            let key = key.split('[').next().unwrap_or_default();
+            ConfigError::bad(&format!("{SECRET_SECTION}.{key}"), "must be a list of strings")
+        }
+        None => ConfigError::bad(path, error.message().trim()),
+    }
 }
 
 fn overlay(base: &mut Table, over: Table, origin: &str) -> Result<(), ConfigError> {
@@ -319,7 +379,15 @@ fn override_from_env(base: &mut Table, key: &str, text: &str) -> Result<(), Conf
     let Some(current) = current else {
         return Err(ConfigError::UnknownKey { key: format!("{section}.{name}"), origin: variable, hint: None });
     };
-    let bad = |expected: &str| ConfigError::bad(&format!("{section}.{name}"), format!("{variable} must be {expected}, not \"{text}\""));
+    let bad = |expected: &str| {
+        ConfigError::bad(
+            &format!("{section}.{name}"),
+            match &*section {
+                SECRET_SECTION => format!("{variable} must be {expected}"),
+                _ => format!("{variable} must be {expected}, not \"{text}\""),
+            },
+        )
+    };
     *current = match current {
         Value::Integer(_) => Value::Integer(text.trim().parse().map_err(|_| bad("a whole number"))?),
         Value::Boolean(_) => Value::Boolean(text.trim().parse().map_err(|_| bad("true or false"))?),
@@ -380,10 +448,110 @@ mod tests {
             ("[auth]\ntokens = [\"short\"]", &[], "`auth.tokens`"),
             ("[source]\nurl = \"s3://x\"", &[], "`source.url`"),
             ("[server]\nembed_origins = [\"app.example\"]", &[], "`server.embed_origins`"),
+            ("[log]\nlevel = \"foo=bar=baz\"", &[], "`log.level`"),
+            ("[server]\nlisten = \"127.0.0.1:1\"\npublic_url = !", &[], "line 3, column 14: "),
         ];
         for (toml, env, expected) in cases {
             let message = load(toml, env).expect_err(toml);
             assert!(message.contains(expected), "{toml:?} {env:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn no_error_repeats_a_secret() {
+        let secret = "my-super-secret";
+        let texts = [
+            format!("[auth]\ntokens = \"{secret}\""),
+            format!("[auth]\ntokens = [[\"{secret}\"]]"),
+            format!("[auth]\nwebhook_secrets = {{ a = \"{secret}\" }}"),
+            format!("[auth]\ntokens = [\"{secret}\""),
+            format!("[auth]\ntokens = [{secret}]"),
+            format!("[auth]\ntokens = {secret}"),
+            format!("[auth]\ntokens = [\"{secret}]"),
+            format!("[auth]\ntokens = [\"{secret}\\q\"]"),
+            format!("[auth]\ntokens [\"{secret}\"]"),
+            format!("[auth]\ntokens = [\"{secret}\"] x"),
+            format!("[auth]\ntokens = [\"{secret}\"]\ntokens = []"),
+            format!("[auth]\ntokens = [\"{secret}\"]\n[auth]"),
+            format!("[auth]\ntoken = \"{secret}\""),
+            format!("auth = \"{secret}\""),
+            format!("[[auth]]\ntokens = [\"{secret}\"]"),
+        ];
+        for text in &texts {
+            let told = load(text, &[]).expect_err(text);
+            assert!(!told.contains("secret\"") && !told.contains("super"), "{text}: {told}");
+            assert!(told.contains("auth") || told.contains("line "), "{text}: {told}");
+        }
+        for name in ["PREVIEWD__AUTH__TOKENS", "PREVIEWD__AUTH__WEBHOOK_SECRETS", "PREVIEWD__AUTH__TOKEN", "PREVIEWD__AUTH"] {
+            let told = load("", &[(name, secret)]).expect_err(name);
+            assert!(told.contains("auth") && !told.contains("super"), "{name}: {told}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_clean() {
+        let takes = |key: &str, value: &str| load(&format!("[server]\n{key} = {value}"), &[]).is_ok();
+        let origins = ["https://app.example", "http://localhost:5173", "http://127.0.0.1:3000", "http://[::1]:5173"];
+        for origin in origins {
+            assert!(takes("embed_origins", &format!("[{origin:?}]")), "{origin}");
+        }
+        let odd = [
+            "https://",
+            "https://a b",
+            "https://a\"",
+            "https://a'",
+            "https://a;b",
+            "https://a,b",
+            "https://a/",
+            "https://a?x",
+            "https://a#x",
+            "https://a@b",
+            "https://a\tb",
+            "https://a\u{7f}",
+            "https://ä.example",
+            "https://*.example",
+            "https://a..b",
+            "https://a.",
+            "https://-a",
+            "https://a:",
+            "https://a:x",
+            "https://a:+1",
+            "https://a:0",
+            "https://a:65536",
+            "https://[::1",
+            "https://::1",
+            "ftp://a",
+            "null",
+            "*",
+            "",
+        ];
+        for origin in odd {
+            assert!(!takes("embed_origins", &toml::Value::from(vec![origin]).to_string()), "{origin:?}");
+        }
+        for domain in ["", "localhost:{port}", "apps.example", "apps.example:8443"] {
+            assert!(takes("preview_domain", &format!("{domain:?}")), "{domain}");
+        }
+        for domain in [
+            "localhost:{prot}",
+            "{port}}",
+            "{x}.example",
+            "a.{port",
+            "Apps.example",
+            "apps.example/",
+            "*.example",
+            ".example",
+            "example.",
+            "a b",
+            ":80",
+        ] {
+            assert!(!takes("preview_domain", &format!("{domain:?}")), "{domain}");
+        }
+        for url in ["http://127.0.0.1:{port}", "https://build.example/", "https://build.example/previewd"] {
+            assert!(takes("public_url", &format!("{url:?}")), "{url}");
+        }
+        for url in ["http://127.0.0.1:{prot}", "https://{host}", "http://", "https://a b", "https://a?x=1", "https://a#x", "ws://a", "build.example"]
+        {
+            assert!(!takes("public_url", &format!("{url:?}")), "{url}");
         }
     }
 

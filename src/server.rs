@@ -12,6 +12,7 @@ use actix_web::web::Data;
 use actix_web::{App as Service, HttpServer};
 use anyhow::Context;
 use sd_notify::NotifyState;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
@@ -19,7 +20,7 @@ use crate::config::Config;
 use crate::disk::replace;
 use crate::http;
 
-/// Connections that are waiting to be accepted at most.
+/// Connections that are waiting to be accepted at most; the kernel's `net.core.somaxconn` may be lower.
 const BACKLOG: u32 = 1024;
 /// A client gets so long to send its headers.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +34,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.server.data_dir).with_context(|| format!("cannot make {}", config.server.data_dir.display()))?;
     // Children run in other directories, so every path is absolute from here on.
     config.server.data_dir = config.server.data_dir.canonicalize()?;
-    let listener = TcpListener::bind(config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let listener = bind(config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
     let grace = config.server.shutdown_grace();
     let app = App::open(config, address.port()).await?;
@@ -59,11 +60,18 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Binds by hand: a listener of the standard library has a backlog of its own, and nobody can change that afterwards.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the last daemon to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
 fn http_server(app: &Arc<App>, listener: TcpListener) -> anyhow::Result<actix_web::dev::Server> {
     let data = Data::from(app.clone());
-    listener.set_nonblocking(true)?;
     let server = HttpServer::new(move || Service::new().app_data(data.clone()).wrap(from_fn(http::observe)).configure(http::routes))
-        .backlog(BACKLOG)
         .client_request_timeout(HEADERS_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(REQUESTS_GRACE_S)

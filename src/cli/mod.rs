@@ -125,7 +125,7 @@ impl Cli {
     }
 
     fn dispatch(self) -> Result<(), CliError> {
-        let config = Config::load(self.config.as_deref(), std::env::vars())?;
+        let config = Config::load(self.config.as_deref(), Config::environment()?)?;
         match self.command {
             Command::Serve => {
                 telemetry::init(&config.log)?;

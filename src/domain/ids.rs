@@ -15,7 +15,9 @@ use ulid::Ulid;
 pub const PROJECT_ID_MAX: usize = 64;
 /// Longest DNS label, in characters (RFC 1035).
 const DNS_LABEL_MAX: usize = 63;
-/// Characters of the hash in a label that could not be the project id itself.
+/// What a label begins with that could not be the project id itself.
+const HASHED_LABEL_PREFIX: &str = "p-";
+/// Characters of the hash in such a label.
 const HASHED_LABEL_CHARS: usize = 20;
 
 /// A project's id: `[A-Za-z0-9][A-Za-z0-9_-]{0,63}`.
@@ -37,16 +39,24 @@ impl ProjectId {
     /// The DNS label that stands for this project in host mode: the id itself where it is
     /// a lower-case DNS label without `--` (which separates a build id from a label), else
     /// `p-` and the first 20 characters of the lower-case base32 of its SHA-256.
+    ///
+    /// An id that has the form of such a hash gets a hashed label too: nobody takes the label of
+    /// another project by its name.
     pub fn label(&self) -> String {
-        if is_plain_label(&self.0) {
+        if is_dns_label(&self.0) && !has_hashed_form(&self.0) {
             return self.0.clone();
         }
         let hash = BASE32_NOPAD.encode(&Sha256::digest(self.0.as_bytes()));
-        format!("p-{}", hash[..HASHED_LABEL_CHARS].to_ascii_lowercase())
+        format!("{HASHED_LABEL_PREFIX}{}", hash[..HASHED_LABEL_CHARS].to_ascii_lowercase())
     }
 }
 
-fn is_plain_label(id: &str) -> bool {
+fn has_hashed_form(id: &str) -> bool {
+    let hash = id.strip_prefix(HASHED_LABEL_PREFIX).unwrap_or_default();
+    hash.len() == HASHED_LABEL_CHARS && hash.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+}
+
+fn is_dns_label(id: &str) -> bool {
     id.len() <= DNS_LABEL_MAX
         && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !id.starts_with('-')
@@ -183,6 +193,11 @@ mod tests {
             let label = label(hashed);
             assert!(label.starts_with("p-") && label.len() == 22, "{hashed} -> {label}");
         }
+        // The label of `Demo`, as an id; near misses are plain.
+        assert_ne!(label("p-riwmazz3drbigfp6qtab"), label("Demo"));
+        for plain in ["p-riwmazz3drbigfp6qta", "p-riwmazz3drbigfp6qta1", "p-riwmazz3drbigfp6qtabc"] {
+            assert_eq!(label(plain), plain);
+        }
         // echo -n Demo | sha256sum | xxd -r -p | base32 | head -c 20
         assert_eq!(label("Demo"), format!("p-{}", &label_hash("Demo")));
     }
@@ -211,7 +226,12 @@ mod tests {
         #[test]
         fn every_label_is_a_dns_label_and_unlike_a_permalink(id in "[A-Za-z0-9][A-Za-z0-9_-]{0,63}") {
             let label = label(&id);
-            prop_assert!(is_plain_label(&label), "{id} -> {label}");
+            prop_assert!(is_dns_label(&label), "{id} -> {label}");
+        }
+
+        #[test]
+        fn the_hashed_form_is_nobodys_own_name(id in "p-[a-z2-7]{20}") {
+            prop_assert_ne!(label(&id), id);
         }
 
         #[test]

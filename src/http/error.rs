@@ -4,7 +4,7 @@
 //! logged once and never sent.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -49,11 +49,12 @@ pub enum ApiError {
     UnknownBuild,
     #[error("there is nothing at this address")]
     NotFound,
-    #[error("this address does not take that method")]
-    MethodNotAllowed,
+    /// Which methods it takes, as `Allow` says it.
+    #[error("this address takes {0} only")]
+    MethodNotAllowed(&'static str),
     #[error(transparent)]
     Intake(#[from] IntakeError),
-    #[error("the state cannot be read or written right now")]
+    #[error(transparent)]
     State(#[from] StateError),
     #[error("something went wrong here; the log says more")]
     Internal(#[from] anyhow::Error),
@@ -84,10 +85,19 @@ impl ApiError {
             Self::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
             Self::UnknownBuild => ("unknown_build", StatusCode::NOT_FOUND),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
-            Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::MethodNotAllowed(_) => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::Intake(error) => intake_code(error),
-            Self::State(_) => ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::State(error) => state_code(error),
             Self::Internal(_) => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// What a caller is told: of a fault of ours no more than that there is one.
+    fn detail(&self) -> String {
+        match self.code().0 {
+            "state_unavailable" => "the state cannot be read or written right now".to_owned(),
+            "disk" => "the disk here cannot be read or written right now".to_owned(),
+            _ => self.to_string(),
         }
     }
 
@@ -105,7 +115,16 @@ fn intake_code(error: &IntakeError) -> (&'static str, StatusCode) {
         IntakeError::QueueFull { .. } => ("queue_full", StatusCode::TOO_MANY_REQUESTS),
         IntakeError::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
         IntakeError::Sync(error) => sync_code(error),
-        IntakeError::State(_) => ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+        IntakeError::State(error) => state_code(error),
+    }
+}
+
+fn state_code(error: &StateError) -> (&'static str, StatusCode) {
+    match error {
+        StateError::LabelTaken => ("label_taken", StatusCode::CONFLICT),
+        StateError::Sqlite(_) | StateError::Decode(_) | StateError::TooNew { .. } | StateError::Stopped => {
+            ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE)
+        }
     }
 }
 
@@ -140,13 +159,16 @@ impl ResponseError for ApiError {
             r#type: format!("urn:previewd:{code}"),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
-            detail: self.to_string(),
+            detail: self.detail(),
             code,
         };
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
         if let Some(seconds) = self.retry_after_s() {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        if let Self::MethodNotAllowed(allow) = self {
+            response.insert_header((ALLOW, *allow));
         }
         if status == StatusCode::UNAUTHORIZED {
             response.insert_header(("WWW-Authenticate", "Bearer realm=\"previewd\""));

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use actix_web::HttpRequest;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 
+use super::is_preview_host;
 use crate::app::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,7 +23,7 @@ pub async fn observe(request: ServiceRequest, next: Next<impl MessageBody>) -> R
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let app = request.app_data::<Data<App>>().cloned();
     let mut response = next.call(request).await?;
-    let route = response.request().match_pattern().unwrap_or_else(|| "preview".to_owned());
+    let route = route(app.as_ref(), response.request());
     let (status, elapsed) = (response.status().as_u16(), begun.elapsed());
     if let Some(app) = app {
         app.metrics.http_requests.with_label_values(&[route.as_str(), method_label(method.as_str()), &status.to_string()]).inc();
@@ -32,6 +34,14 @@ pub async fn observe(request: ServiceRequest, next: Next<impl MessageBody>) -> R
         response.headers_mut().insert(REQUEST_ID, value);
     }
     Ok(response)
+}
+
+/// What a request counts as. The pattern alone would not do: it knows nothing of hosts.
+fn route(app: Option<&Data<App>>, request: &HttpRequest) -> String {
+    if is_preview_host(app, request.head()) {
+        return "preview".to_owned();
+    }
+    request.match_pattern().unwrap_or_else(|| "unmatched".to_owned())
 }
 
 fn request_id(request: &ServiceRequest) -> String {

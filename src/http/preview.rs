@@ -74,7 +74,7 @@ pub(super) async fn by_path(app: Data<App>, request: HttpRequest) -> Result<Http
 
 async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result<HttpResponse, ApiError> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(ApiError::MethodNotAllowed);
+        return Err(ApiError::MethodNotAllowed("GET, HEAD"));
     }
     if app.config.preview.private
         && let Admission::TokenInAddress(response) = private::admit(app, request, &target.project, target.prefix.is_none())?
@@ -162,7 +162,8 @@ fn page(app: &App, status: StatusCode, html: String) -> HttpResponse {
 
 fn redirect_with_slash(request: &HttpRequest) -> HttpResponse {
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = format!("{}/{query}", request.uri().path());
+    // A location that begins with two slashes, or what browsers take for slashes, would lead to another host.
+    let location = format!("/{}/{query}", request.uri().path().trim_start_matches(['/', '\\']));
     HttpResponse::PermanentRedirect().insert_header((header::LOCATION, location)).insert_header((header::CACHE_CONTROL, "no-cache")).finish()
 }
 

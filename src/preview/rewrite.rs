@@ -8,7 +8,25 @@ use lol_html::html_content::Element;
 use lol_html::{HtmlRewriter, Settings, element, text};
 
 /// Attributes that hold one address.
-const ADDRESSES: &[&str] = &["src", "href", "poster", "action", "data", "content", "formaction", "manifest"];
+const ADDRESSES: &[&str] = &["src", "href", "poster", "action", "data", "formaction", "manifest"];
+/// What a `meta` element is called whose `content` is an address; or what its name begins with.
+const META_ADDRESSES: &[&str] = &[
+    "og:image",
+    "og:image:url",
+    "og:image:secure_url",
+    "og:url",
+    "og:video",
+    "og:video:url",
+    "og:video:secure_url",
+    "og:audio",
+    "og:audio:url",
+    "og:audio:secure_url",
+    "twitter:image",
+    "twitter:image:src",
+    "twitter:player",
+    "twitter:url",
+];
+const META_ADDRESS_PREFIX: &str = "msapplication-";
 /// Attributes that hold a list of `address descriptor`.
 const ADDRESS_LISTS: &[&str] = &["srcset", "imagesrcset"];
 
@@ -33,8 +51,8 @@ pub fn for_prefix(html: &[u8], prefix: &str) -> Vec<u8> {
 }
 
 fn prefix_attributes(element: &mut Element<'_, '_>, prefix: &str) {
-    for name in ADDRESSES {
-        // `content` holds an address only where a meta element says so, such as og:image.
+    let content = holds_address(element).then_some("content");
+    for name in ADDRESSES.iter().copied().chain(content) {
         if let Some(rooted) = element.get_attribute(name).as_deref().and_then(|value| rooted(value, prefix)) {
             let _ = element.set_attribute(name, &rooted);
         }
@@ -45,6 +63,13 @@ fn prefix_attributes(element: &mut Element<'_, '_>, prefix: &str) {
             let _ = element.set_attribute(name, &items.collect::<Vec<_>>().join(", "));
         }
     }
+}
+
+/// Whether the `content` of a `meta` element is an address: by its name, for any text may begin with a slash.
+fn holds_address(element: &Element<'_, '_>) -> bool {
+    let named = |attribute| element.get_attribute(attribute).map(|name| name.trim().to_ascii_lowercase());
+    let is_address = |name: String| META_ADDRESSES.contains(&name.as_str()) || name.starts_with(META_ADDRESS_PREFIX);
+    element.tag_name() == "meta" && ["property", "name"].into_iter().filter_map(named).any(is_address)
 }
 
 /// `/x` with the prefix; `None` for every other kind of address.
@@ -72,6 +97,8 @@ mod tests {
             (r#"<a href="/">home</a>"#, r#"<a href="/preview/demo/">home</a>"#),
             (r#"<img srcset="/a.png 1x, /b.png 2x">"#, r#"<img srcset="/preview/demo/a.png 1x, /preview/demo/b.png 2x">"#),
             (r#"<meta property="og:image" content="/og.png">"#, r#"<meta property="og:image" content="/preview/demo/og.png">"#),
+            (r#"<meta name="Twitter:Image" content="/t.png">"#, r#"<meta name="Twitter:Image" content="/preview/demo/t.png">"#),
+            (r#"<meta name="msapplication-config" content="/b.xml">"#, r#"<meta name="msapplication-config" content="/preview/demo/b.xml">"#),
             (
                 r#"<script type="importmap">{"imports":{"a": "/a.js"}}</script>"#,
                 r#"<script type="importmap">{"imports":{"a": "/preview/demo/a.js"}}</script>"#,
@@ -88,6 +115,8 @@ mod tests {
             r##"<a href="#top">x</a><a href="about.html">y</a><a href="//cdn/x.js">z</a><a href="https://a/">w</a>"##,
             r#"<script>const a = "/api";</script><p>/text</p><!-- src="/x" -->"#,
             r#"<a href="/preview/demo/x">already</a>"#,
+            r#"<meta name="description" content="/r/rust is a place"><meta property="og:title" content="/x"><meta content="/x">"#,
+            r#"<div property="og:image" content="/x"></div>"#,
             "<not really <<html",
         ] {
             assert_eq!(rewrite(html), html);

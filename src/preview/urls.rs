@@ -64,17 +64,22 @@ impl Urls {
         format!("{}/{call}/{project}", self.public_url)
     }
 
-    /// What a `Host` header stands for, where it lies below the preview domain. The port is not compared:
-    /// a proxy in front may listen elsewhere.
+    /// What a `Host` header stands for, where it lies below the preview domain; never `None` there, or a preview's origin could
+    /// reach the API: what cannot be read is a label that no project has. The port is not compared: a proxy in front may
+    /// listen elsewhere.
     pub fn host_target(&self, host: &str) -> Option<HostTarget> {
         let name = without_port(host).to_ascii_lowercase();
         let domain = without_port(&self.preview_domain);
-        let label = name.strip_suffix(domain)?.strip_suffix('.')?;
-        if domain.is_empty() || label.is_empty() || label.contains('.') {
+        let absolute = name.trim_end_matches('.');
+        let label = absolute.strip_suffix(domain)?.strip_suffix('.')?;
+        if domain.is_empty() {
             return None;
         }
-        // A label of a project never holds the separator, so what stands before it is a build. Where it is none, the whole is a
-        // label that no project has: a name below the preview domain never leads to the API.
+        // With a dot at its end it is an origin of its own, which no address of ours leads to.
+        if absolute != name {
+            return Some(HostTarget { label: name, build: None });
+        }
+        // A label of a project never holds the separator, so what stands before it is a build.
         let permalink = label.split_once(PERMALINK_SEPARATOR).and_then(|(build, label)| Some((build.parse().ok()?, label)));
         Some(match permalink {
             Some((build, label)) => HostTarget { label: label.to_owned(), build: Some(build) },
@@ -87,8 +92,9 @@ impl Urls {
     }
 }
 
+/// The name before the port, whatever the port looks like. An IPv6 address is cut short: it is no name.
 fn without_port(host: &str) -> &str {
-    host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name)
+    host.split_once(':').map_or(host, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -120,7 +126,14 @@ mod tests {
         assert_eq!(label("Demo.LOCALHOST"), Some(("demo".into(), false)));
         assert_eq!(label("00000000000000000000000001--demo.localhost"), Some(("demo".into(), true)));
         assert_eq!(label("x--demo.localhost"), Some(("x--demo".into(), false)), "a preview's name that no project has");
-        for other in ["localhost:8080", "127.0.0.1:8080", "a.b.localhost", "demo.localhost.evil", ".localhost", "evillocalhost"] {
+        for unreadable in
+            ["a.b.localhost", "demo.localhost.", "demo.localhost..:8080", ".localhost", "..localhost", "x.--a.localhost", "d\u{fffd}.localhost"]
+        {
+            let (label, permalink) = label(unreadable).unwrap_or_else(|| panic!("{unreadable} is below the domain"));
+            assert!(!permalink && (label.parse::<ProjectId>().is_err()), "{unreadable}: {label}");
+        }
+        assert_eq!(label("demo.localhost:8080x"), Some(("demo".into(), false)));
+        for other in ["localhost:8080", "localhost.", "127.0.0.1:8080", "[::1]:8080", "::1", "demo.localhost.evil", "evillocalhost", ""] {
             assert_eq!(label(other), None, "{other}");
         }
     }

@@ -40,6 +40,7 @@ impl Retention {
     /// Removes what is beyond the limit. The state is told first: a permalink that a status names is never dead.
     pub async fn apply(&self, project: &ProjectId) -> Result<(), RetainError> {
         let dir = self.data.project(project);
+        self.store.prune_history(project.clone()).await?;
         for build in self.store.builds_to_drop(project.clone(), self.keep).await? {
             self.store.release_dropped(build).await?;
             let release = dir.release(build);

@@ -17,6 +17,8 @@ use directory::Directory;
 
 /// The folder of a project in the source that holds its front end.
 const FRONTEND: &str = "frontend";
+/// Names that cannot be synced that a listing tells one by one; it only counts the others.
+pub const REJECTED_NAMED_MAX: usize = 100;
 
 /// One file as the source lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +38,32 @@ pub struct Listed {
 pub struct Listing {
     /// What can be synced.
     pub files: Vec<Listed>,
-    /// Names that are no [`SourcePath`], and why; they never fail the listing.
+    /// Names that are no [`SourcePath`], and why, [`REJECTED_NAMED_MAX`] of them at most.
     pub rejected: Vec<(String, String)>,
+    /// Names that are no [`SourcePath`], those that are not named too.
+    pub rejected_count: usize,
+}
+
+impl Listing {
+    fn add(&mut self, file: Listed, max_files: usize) -> Result<(), SourceError> {
+        self.files.push(file);
+        self.check(max_files)
+    }
+
+    /// An odd name does not fail a listing.
+    fn reject(&mut self, name: String, why: String, max_files: usize) -> Result<(), SourceError> {
+        if self.rejected.len() < REJECTED_NAMED_MAX {
+            self.rejected.push((name, why));
+        }
+        self.rejected_count += 1;
+        self.check(max_files)
+    }
+
+    /// Odd ones count too, or they would be without a limit.
+    fn check(&self, max_files: usize) -> Result<(), SourceError> {
+        let within = self.files.len() + self.rejected_count <= max_files;
+        if within { Ok(()) } else { Err(SourceError::TooManyFiles { limit: max_files }) }
+    }
 }
 
 /// A file that was fetched.
@@ -137,7 +163,7 @@ impl Source {
     pub fn open(config: &Config, env: &dyn Fn(&str) -> Option<String>, metrics: Arc<Metrics>) -> Result<Self, SourceError> {
         let url = config.source_url().map_err(|e| SourceError::Misconfigured(e.to_string()))?;
         let backend = match url {
-            SourceUrl::Directory(path) => Backend::Directory(Directory::open(path)?),
+            SourceUrl::Directory(path) => Backend::Directory(Directory::open(&path)?),
             SourceUrl::Azure { container, prefix } => {
                 let options = AzureOptions {
                     concurrency: config.sync.concurrency,

@@ -6,6 +6,9 @@ use super::projects::parse;
 use super::{StateError, Store};
 use crate::domain::{BuildId, BuildRecord, ProjectId};
 
+/// Builds of a project that its history keeps, besides those that something still leads to.
+const HISTORY_MAX: u32 = 200;
+
 /// A build of the history.
 #[derive(Debug, Clone)]
 pub struct BuildRow {
@@ -70,6 +73,18 @@ impl Store {
         .await
     }
 
+    /// Forgets the builds that are older than the newest `HISTORY_MAX`, but for those whose release is retained, the live
+    /// one, the last one and the one that runs. How many were forgotten.
+    pub async fn prune_history(&self, project: ProjectId) -> Result<usize, StateError> {
+        self.write(move |c| {
+            let sql = "DELETE FROM builds WHERE project_id = ?1 AND NOT retained
+                    AND id <= (SELECT id FROM builds WHERE project_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)
+                    AND NOT EXISTS (SELECT 1 FROM projects p WHERE p.id = ?1 AND builds.id IN (p.live_build, p.last_build, p.running_build))";
+            Ok(c.prepare_cached(sql)?.execute(params![project.as_str(), HISTORY_MAX])?)
+        })
+        .await
+    }
+
     /// The layout that a dependency set is known to need.
     pub async fn learnt_layout(&self, set_key: String) -> Result<Option<LearntLayout>, StateError> {
         self.read(move |c| {
@@ -109,4 +124,57 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<(String, bool)> {
 fn decode((json, retained): (String, bool)) -> Result<BuildRow, StateError> {
     let record = serde_json::from_str(&json).map_err(|e| StateError::Decode(e.to_string()))?;
     Ok(BuildRow { record, retained })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ContentHash, Failure, FailureKind, Outcome, Priority};
+    use crate::state::{Accept, Claim, Finish};
+
+    async fn claim(store: &Store, project: &ProjectId, n: u64) -> Claim {
+        let (tree, priority) = (ContentHash::of(n.to_le_bytes()), Priority::Interactive);
+        let accept = Accept { project: project.clone(), tree, force: true, clean: false, priority, sync_ms: 0, now: 0, max_pending: 1000 };
+        store.accept(accept).await.expect("accept");
+        store.claim(BuildId::from_parts(n, 0), "token".to_owned(), 1, 1000, 1000).await.expect("claim").expect("it waits")
+    }
+
+    /// A build that ends as the `n`-th; every one of `good` succeeds.
+    async fn build(store: &Store, project: &ProjectId, n: u64, good: &[u64]) {
+        let claim = claim(store, project, n).await;
+        let mut record = BuildRecord::begun(claim.build, claim.revision, jiff::Timestamp::UNIX_EPOCH);
+        let failure = Failure::new(FailureKind::Compile, "x".to_owned());
+        record.outcome = Some(if good.contains(&n) { Outcome::Succeeded } else { failure.outcome() });
+        assert!(store.finish(&claim, Finish::Done(record), 0).await.expect("finish"));
+    }
+
+    #[tokio::test]
+    async fn the_history_keeps_its_newest_and_what_is_still_in_use() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let store = Store::open(&dir.path().join("state.db")).expect("open");
+        let (demo, other): (ProjectId, ProjectId) = ("demo".parse().expect("id"), "other".parse().expect("id"));
+        build(&store, &other, 1, &[]).await;
+        let kept = u64::from(HISTORY_MAX);
+        // The third is live, and the second can still be rolled back to.
+        for n in 2..=kept {
+            build(&store, &demo, n, &[2, 3]).await;
+        }
+        store.release_dropped(BuildId::from_parts(3, 0)).await.expect("dropped");
+        let oldest = async || store.builds(demo.clone(), None, 1000).await.expect("builds").last().map(|row| row.record.build_id);
+        assert_eq!(store.prune_history(demo.clone()).await.expect("prune"), 0, "there is room");
+        build(&store, &demo, kept + 1, &[]).await;
+        let running = claim(&store, &demo, kept + 2).await;
+        assert_eq!(store.prune_history(demo.clone()).await.expect("prune"), 0, "the oldest one is retained");
+        assert_eq!(oldest().await, Some(BuildId::from_parts(2, 0)));
+        store.release_dropped(BuildId::from_parts(2, 0)).await.expect("dropped");
+        assert_eq!(store.prune_history(demo.clone()).await.expect("prune"), 1);
+        assert_eq!(oldest().await, Some(BuildId::from_parts(3, 0)));
+        let record = BuildRecord::begun(running.build, running.revision, jiff::Timestamp::UNIX_EPOCH);
+        assert!(store.finish(&running, Finish::Requeue(record), 0).await.expect("finish"));
+        build(&store, &demo, kept + 3, &[]).await;
+        build(&store, &demo, kept + 4, &[]).await;
+        assert_eq!(store.prune_history(demo.clone()).await.expect("prune"), 1, "the fourth");
+        assert_eq!(oldest().await, Some(BuildId::from_parts(3, 0)), "it is live");
+        assert_eq!(store.builds(other, None, 10).await.expect("builds").len(), 1);
+    }
 }

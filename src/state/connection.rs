@@ -25,6 +25,8 @@ pub enum StateError {
     Decode(String),
     #[error("state.db is of version {found}, this previewd knows up to {known}: it was written by a newer one")]
     TooNew { found: i64, known: i64 },
+    #[error("another project has the host name that this one would get")]
+    LabelTaken,
     #[error("the state threads have stopped")]
     Stopped,
 }

@@ -1,6 +1,7 @@
 //! Projects: accepting a revision, looking one up, listing, deleting.
 
-use rusqlite::{OptionalExtension, Row, named_params, params};
+use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::builds::record_of;
 use super::{StateError, Store};
@@ -147,11 +148,7 @@ impl Store {
     /// Takes over a new revision, or finds that there is none to take.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, StateError> {
         self.write(move |c| {
-            c.prepare_cached("INSERT INTO projects (id, label, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING")?.execute(params![
-                accept.project.as_str(),
-                accept.project.label(),
-                accept.now
-            ])?;
+            insert_project(c, &accept.project, accept.now)?;
             let (wanted, tree, waits): (i64, Option<String>, bool) = c
                 .prepare_cached("SELECT wanted, tree, wanted > finished FROM projects WHERE id = ?1")?
                 .query_row([accept.project.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -184,14 +181,7 @@ impl Store {
 
     /// Registers a project that has nothing to build yet.
     pub async fn register(&self, project: ProjectId, now: i64) -> Result<(), StateError> {
-        self.write(move |c| {
-            c.execute(
-                "INSERT INTO projects (id, label, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
-                params![project.as_str(), project.label(), now],
-            )?;
-            Ok(())
-        })
-        .await
+        self.write(move |c| insert_project(c, &project, now)).await
     }
 
     /// One project's row.
@@ -260,6 +250,15 @@ impl Store {
     }
 }
 
+/// Registers a project where it is new.
+fn insert_project(c: &Connection, project: &ProjectId, now: i64) -> Result<(), StateError> {
+    let sql = "INSERT INTO projects (id, label, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
+    match c.prepare_cached(sql)?.execute(params![project.as_str(), project.label(), now]) {
+        Err(rusqlite::Error::SqliteFailure(e, _)) if e.extended_code == SQLITE_CONSTRAINT_UNIQUE => Err(StateError::LabelTaken),
+        inserted => Ok(inserted.map(drop)?),
+    }
+}
+
 fn state_condition(state: Option<State>) -> &'static str {
     match state {
         None => "1",
@@ -271,7 +270,26 @@ fn state_condition(state: Option<State>) -> &'static str {
     }
 }
 
-fn pending(c: &rusqlite::Connection) -> Result<PendingCounts, StateError> {
+fn pending(c: &Connection) -> Result<PendingCounts, StateError> {
     let sql = format!("SELECT coalesce(sum(priority = 'interactive'), 0), coalesce(sum(priority <> 'interactive'), 0) FROM projects WHERE {PENDING}");
     Ok(c.prepare_cached(&sql)?.query_row([], |row| Ok(PendingCounts { interactive: row.get(0)?, background: row.get(1)? }))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_label_that_is_taken_is_told_as_such() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let store = Store::open(&dir.path().join("state.db")).expect("open");
+        let demo: ProjectId = "Demo".parse().expect("id");
+        let label = demo.label();
+        store.write(move |c| Ok(c.execute("INSERT INTO projects (id, label, created_at) VALUES ('other', ?1, 0)", [label])?)).await.expect("insert");
+        assert!(matches!(store.register(demo, 0).await, Err(StateError::LabelTaken)));
+        let fine: ProjectId = "demo".parse().expect("id");
+        for _ in ["new", "known"] {
+            store.register(fine.clone(), 0).await.expect("register");
+        }
+    }
 }

@@ -47,8 +47,10 @@ pub struct SyncReport {
     pub changes: Vec<SourcePath>,
     /// Paths that are gone.
     pub deleted: Vec<SourcePath>,
-    /// Names in the source that cannot be synced, and why.
+    /// Names in the source that cannot be synced, and why; a limited number of them.
     pub rejected: Vec<(String, String)>,
+    /// How many cannot be synced, those that are not named too.
+    pub rejected_count: usize,
     /// The hash of the sources now.
     pub tree: ContentHash,
     /// How many files the project has now.
@@ -123,7 +125,7 @@ impl Syncer {
         let fetched = self.fetch(project, have, files, plan.fetch).await?;
         let applied = self.apply(have, files, plan.gone, fetched, anew).await?;
         self.count(&applied, plan.unchanged);
-        Ok(SyncReport { rejected: plan.rejected, ..applied.report })
+        Ok(SyncReport { rejected: plan.rejected, rejected_count: plan.rejected_count, ..applied.report })
     }
 
     /// Step 2: which files to ask for.
@@ -134,7 +136,8 @@ impl Syncer {
                 let listing = self.source.list(project, self.limits.max_files).await?;
                 let listed: BTreeMap<_, _> = listing.files.into_iter().map(|file| (file.path, file.etag)).collect();
                 let plan = plan_reconcile(have, &listed);
-                Ok(Plan { fetch: plan.fetch, gone: plan.gone, unchanged: plan.unchanged, rejected: listing.rejected })
+                let (rejected, rejected_count) = (listing.rejected, listing.rejected_count);
+                Ok(Plan { fetch: plan.fetch, gone: plan.gone, unchanged: plan.unchanged, rejected, rejected_count })
             }
         }
     }
@@ -190,6 +193,7 @@ impl Syncer {
             changes: changes.keys().cloned().collect(),
             deleted: deleted.iter().cloned().collect(),
             rejected: Vec::new(),
+            rejected_count: 0,
             tree: next.tree_hash(),
             files: next.files.len(),
             elapsed: Duration::ZERO,
@@ -226,6 +230,7 @@ struct Plan {
     gone: Vec<SourcePath>,
     unchanged: usize,
     rejected: Vec<(String, String)>,
+    rejected_count: usize,
 }
 
 struct FetchedFile {

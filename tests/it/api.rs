@@ -47,7 +47,6 @@ async fn errors_are_problems_with_a_stable_code() {
         ("/projects?cursor=-", 400, "invalid_project_id"),
         (&*format!("/projects?q={}", "x".repeat(65)), 400, "invalid_query"),
         ("/nowhere", 404, "not_found"),
-        ("/sync-project/demo", 405, "method_not_allowed"),
     ];
     for (path, status, code) in gets {
         let answer = daemon.http.get(path).await;
@@ -76,6 +75,59 @@ async fn errors_are_problems_with_a_stable_code() {
     let wrong = daemon.sync("demo", json!({ "changed_files": [], "wait_ms": "soon" })).await.json();
     assert!(wrong["detail"].as_str().is_some_and(|detail| detail.contains("wait_ms")), "{wrong}");
     assert_eq!(daemon.status("demo").await["revision"], 1);
+}
+
+#[tokio::test]
+async fn another_method_is_told_which_one_is_taken() {
+    let daemon = Options::default().cold_store().start().await;
+    let cases = [
+        (Method::GET, "/sync-project/demo", "POST"),
+        (Method::PUT, "/build/demo", "POST"),
+        (Method::POST, "/status/demo", "GET, HEAD"),
+        (Method::GET, "/projects/demo", "DELETE"),
+        (Method::POST, "/", "GET, HEAD"),
+        (Method::POST, "/preview/demo/", "GET, HEAD"),
+    ];
+    for (method, path, allow) in cases {
+        let answer = Http::send(daemon.http.request(method.clone(), path).bearer_auth(&daemon.http.token)).await;
+        assert_eq!((answer.problem(), answer.header("allow")), ((405, "method_not_allowed".to_owned()), allow), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_label_cannot_be_taken_by_name_and_faults_of_ours_tell_nothing() {
+    let daemon = Options::default().cold_store().start().await;
+    // The label of `Demo`.
+    for project in ["p-riwmazz3drbigfp6qtab", "Demo"] {
+        let answer = daemon.build_fixture(project, "static-html").await;
+        assert_eq!(answer["status"], "ready", "{answer:#}");
+        let label = answer["preview_url"].as_str().and_then(|url| url.strip_prefix("http://")?.split('.').next()).expect("label").to_owned();
+        assert_eq!(daemon.preview(&label, "/").await.status, 200, "{label}");
+        assert_eq!(label == "p-riwmazz3drbigfp6qtab", project == "Demo");
+    }
+    let state = rusqlite::Connection::open(daemon.data().join("state.db")).expect("open");
+    state.execute("DELETE FROM projects WHERE id = 'Demo'", []).expect("delete");
+    state.execute("INSERT INTO projects (id, label, created_at) VALUES ('squatter', 'p-riwmazz3drbigfp6qtab', 0)", []).expect("insert");
+    let taken = daemon.sync("Demo", json!({})).await;
+    assert_eq!(taken.problem(), (409, "label_taken".to_owned()));
+    assert!(!taken.text().contains("UNIQUE") && !taken.text().contains("state.db"), "{}", taken.text());
+
+    state.execute_batch("DROP TABLE builds; DROP TABLE projects").expect("drop");
+    for answer in [daemon.sync("new", json!({})).await, daemon.http.get("/status/new").await] {
+        assert_eq!(answer.problem(), (503, "state_unavailable".to_owned()));
+        assert_eq!(answer.json()["detail"], "the state cannot be read or written right now");
+    }
+    assert!(daemon.log().contains("no such table"), "the log says why");
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_tells_nothing_of_it() {
+    let daemon = Options::default().cold_store().start().await;
+    daemon.push_fixture("demo", "static-html");
+    std::fs::write(daemon.project("demo"), "in the way").expect("write");
+    let answer = daemon.sync("demo", json!({})).await;
+    assert_eq!(answer.problem(), (507, "disk".to_owned()));
+    assert_eq!(answer.json()["detail"], "the disk here cannot be read or written right now");
 }
 
 #[tokio::test]

@@ -1,9 +1,14 @@
 //! What operators rely on: health, metrics, logs, and what a bad configuration is told.
 
+use std::ffi::OsStr;
+use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::ACCEPT;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::http::Http;
@@ -62,11 +67,18 @@ async fn metrics_have_the_names_of_the_contract() {
     for name in names {
         assert!(text.contains(name), "{name} in\n{text}");
     }
-    // What callers make up makes no new series.
+    // What callers make up makes no new series; a preview's origin counts apart from the API, whatever the path.
     for path in ["/made-up-1", "/made-up-2"] {
         daemon.http.get(path).await;
+        daemon.preview("demo", path).await;
     }
-    assert!(!daemon.http.get("/metrics").await.text().contains("made-up"));
+    daemon.preview("demo", "/status/demo").await;
+    let text = daemon.http.get("/metrics").await.text();
+    assert!(!text.contains("made-up") && !text.contains(r#"route="/status/{id}""#), "{text}");
+    for (route, count) in [("unmatched", 2), ("preview", 3)] {
+        let name = format!(r#"previewd_http_requests_total{{method="GET",route="{route}",status="404"}} {count}"#);
+        assert!(text.contains(&name), "{name} in\n{text}");
+    }
 }
 
 #[tokio::test]
@@ -141,6 +153,29 @@ fn a_bad_configuration_is_refused_by_the_name_of_its_key() {
     let output = previewd(&["check-config", "--config", file.to_str().expect("utf-8")], &[]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && told.contains("server.lissten") && told.contains("did you mean `server.listen`"), "{told}");
+    for (name, code, told) in [("PREVIEWD__AUTH__TOKENS", 2, "PREVIEWD__AUTH__TOKENS is not UTF-8"), ("OF_ANOTHER_PROGRAM", 0, "")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_previewd"));
+        let output = command.arg("check-config").env(name, OsStr::from_bytes(b"hidden-\xff-hidden")).output().expect("run");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && text.contains(told) && !text.contains("hidden"), "{name}: {text}");
+    }
     let allowed = previewd(&["check-config"], &[("PREVIEWD__SERVER__LISTEN", "0.0.0.0:0"), ("PREVIEWD__AUTH__TOKENS", "a-token-of-our-own")]);
     assert_eq!(allowed.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_burst_of_connections_waits_to_be_accepted() {
+    let daemon = Options::default().cold_store().start().await;
+    let address = daemon.http.address.parse().expect("address");
+    let pid = Pid::from_raw(daemon.pid().cast_signed()).expect("pid");
+    // Stopped, it accepts none: what connects now waits in the kernel. With std's own backlog (128) most would not.
+    kill_process(pid, Signal::STOP).expect("stop");
+    let mut waiting = Vec::new();
+    while waiting.len() < 500
+        && let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(900))
+    {
+        waiting.push(stream);
+    }
+    kill_process(pid, Signal::CONT).expect("go on");
+    assert_eq!(waiting.len(), 500);
 }

@@ -243,3 +243,37 @@ async fn where_there_is_no_release_a_page_says_why() {
     }
     assert_eq!(daemon.http.preview("slow", "/", &[]).await.header("retry-after"), "1");
 }
+
+#[tokio::test]
+async fn no_name_below_the_preview_domain_leads_to_the_api() {
+    let site = site("router").await;
+    let http = &site.daemon.http;
+    let port = http.address.rsplit(':').next().expect("port");
+    for host in ["a.b.localhost", "x--router.localhost", "router.localhost.", "nobody.localhost", ".localhost", "d\u{e9}mo.localhost"] {
+        for path in ["/", "/status/router", "/health", "/metrics"] {
+            let name = reqwest::header::HeaderValue::from_bytes(format!("{host}:{port}").as_bytes()).expect("header");
+            let answer = Http::send(http.request(Method::GET, path).bearer_auth(&http.token).header("host", name)).await;
+            assert_eq!(answer.status, 404, "{host}{path}: {}", answer.text());
+        }
+    }
+    let bare = Http::send(http.request(Method::GET, "/health/live").header("host", format!("localhost:{port}"))).await;
+    assert_eq!(bare.status, 200, "the domain itself is the API");
+}
+
+#[tokio::test]
+async fn a_redirect_stays_on_its_host() {
+    let daemon = crate::harness::Options::default().cold_store().start().await;
+    daemon.push_fixture("demo", "static-html");
+    daemon.put("demo", "docs/index.html", "docs");
+    daemon.put("demo", "docs/more.html", "more");
+    assert_eq!(daemon.sync_and_wait("demo").await["status"], "ready");
+    for (path, location) in [("/docs", "/docs/"), ("//docs", "/docs/"), ("///docs?a=//b", "/docs/?a=//b")] {
+        // As it is: a client of ours would tidy the address up.
+        let mut stream = tokio::net::TcpStream::connect(&daemon.http.address).await.expect("connect");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: demo.localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("write");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read");
+        assert!(answer.starts_with("HTTP/1.1 308") && answer.contains(&format!("location: {location}\r\n")), "{path}: {answer}");
+    }
+}

@@ -114,6 +114,26 @@ async fn the_same_content_with_a_new_etag_is_no_change() {
 }
 
 #[tokio::test]
+async fn sources_are_written_out_before_the_manifest_vouches_for_them() {
+    let daemon = Options::default().set("log.level", "warn,previewd::sync=debug,previewd::server=info").cold_store().start().await;
+    let written_out = |changes: usize, singly: bool| {
+        let line = format!("sources written out changes={changes} singly={singly} ");
+        daemon.log().matches(&line).count()
+    };
+    daemon.build_fixture("demo", "static-html").await;
+    assert_eq!(written_out(3, true), 1, "{}", daemon.log());
+    daemon.edit("demo", "index.html", "works", "still works");
+    daemon.remove("demo", "about.html");
+    daemon.sync_paths("demo", &["index.html", "about.html"]).await;
+    assert_eq!(written_out(2, true), 1, "{}", daemon.log());
+    for n in 0..100 {
+        daemon.put("demo", &format!("many/{n}.txt"), n.to_string());
+    }
+    daemon.sync_and_wait("demo").await;
+    assert_eq!(written_out(100, false), 1, "{}", daemon.log());
+}
+
+#[tokio::test]
 async fn the_manifest_is_as_the_contract_says() {
     let daemon = with_site().await;
     let manifest = daemon.manifest("demo");

@@ -77,6 +77,30 @@ async fn symlinks_in_the_source_are_neither_followed_nor_an_error() {
 }
 
 #[tokio::test]
+async fn a_source_that_vanishes_deletes_nothing() {
+    let daemon = with_site(Options::default()).await;
+    let (source, aside) = (daemon.data().join("source"), daemon.dir.path().join("unmounted"));
+    fs::rename(&source, &aside).expect("rename");
+    for _ in ["gone", "an empty mount point"] {
+        for body in [json!({}), json!({ "changed_files": ["index.html"] }), json!({ "changed_files": [{ "path": "style.css", "deleted": true }] })] {
+            assert_eq!(daemon.sync("demo", body.clone()).await.problem(), (503, "source_unavailable".to_owned()), "{body}");
+        }
+        assert_eq!(daemon.http.post("/build/demo", &json!({ "clean": true })).await.problem().0, 503);
+        assert_eq!(files_below(&daemon.project("demo").join("frontend")), ["about.html", "index.html", "style.css"]);
+        fs::create_dir_all(&source).expect("mkdir");
+    }
+    fs::remove_dir(&source).expect("remove");
+    fs::rename(&aside, &source).expect("rename");
+    assert_eq!(daemon.sync_and_wait("demo").await["status"], "no_changes");
+
+    // The root is there and the project is not: it was deleted. One behind a link was never there.
+    fs::rename(source.join("demo"), daemon.dir.path().join("elsewhere")).expect("rename");
+    symlink(daemon.dir.path().join("elsewhere"), source.join("demo")).expect("link");
+    let gone = daemon.sync("demo", json!({})).await.json();
+    assert_eq!((&gone["status"], &gone["deleted"]), (&json!("building"), &json!(["about.html", "index.html", "style.css"])), "{gone:#}");
+}
+
+#[tokio::test]
 async fn symlinks_among_the_synced_files_are_not_written_through() {
     let daemon = with_site(Options::default()).await;
     let outside = daemon.dir.path().join("outside");

@@ -66,12 +66,8 @@ impl<'a> Collector<'a> {
                 continue;
             }
             match listed(item, self.root) {
-                Ok(file) => self.listing.files.push(file),
-                Err(odd) => self.listing.rejected.push(odd),
-            }
-            // Odd ones count too, or they would be without a limit.
-            if self.listing.files.len() + self.listing.rejected.len() > self.max_files {
-                return Err(SourceError::TooManyFiles { limit: self.max_files });
+                Ok(file) => self.listing.add(file, self.max_files)?,
+                Err((name, why)) => self.listing.reject(name, why, self.max_files)?,
             }
         }
         self.pages += 1;
