@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::preview::{LiveReleases, Urls, headers};
 use crate::queue::{self, Intake, Queue, StatusBoard};
 use crate::release::{Compressor, Retention, put_back, remove_leftovers};
-use crate::sandbox::Door;
+use crate::sandbox::{Door, end_orphans};
 use crate::source::Source;
 use crate::state::{ProjectFilter, ProjectRow, StateError, Store};
 use crate::sync::Syncer;
@@ -60,6 +60,11 @@ impl App {
     pub async fn open(config: Config, port: u16) -> anyhow::Result<Arc<Self>> {
         let data = Arc::new(DataDir::new(config.server.data_dir.clone()));
         let lock = prepare(&data)?;
+        let root = data.root().to_owned();
+        match tokio::task::spawn_blocking(move || end_orphans(&root)).await? {
+            0 => {}
+            ended => tracing::warn!(ended, "processes that an earlier run left are ended"),
+        }
         let metrics = Arc::new(Metrics::new()?);
         let store = Store::open(&data.state())?;
         let source = Arc::new(Source::open(&config, &|name| std::env::var(name).ok(), metrics.clone())?);

@@ -16,6 +16,9 @@ use crate::disk::remove_tree;
 use crate::domain::{Manifest, ProjectDir, SourcePath};
 
 const NODE_MODULES: &str = "node_modules";
+/// An empty folder of this name at the top says where the project begins. Without it, tools that look for ignore files
+/// go on upward: below a folder that git ignores, Tailwind scanned `node_modules` and made four times the CSS.
+const PROJECT_MARK: &str = ".git";
 /// Where a file is linked to before it is renamed over its predecessor.
 const ASIDE: &str = ".previewd-link";
 /// In a folder of symlinks: the `node_modules` that it was made from.
@@ -27,7 +30,7 @@ pub(super) const VITE_TEMP: &str = ".vite-temp";
 /// is missing on disk is [`io::ErrorKind::NotFound`]: the sources must be synced anew.
 pub(super) fn refresh(dir: &ProjectDir, manifest: &Manifest) -> io::Result<()> {
     let (from, work) = (dir.frontend(), dir.work());
-    fs::create_dir_all(&work)?;
+    fs::create_dir_all(work.join(PROJECT_MARK))?;
     let folders: BTreeSet<&str> = manifest.files.keys().flat_map(SourcePath::ancestors).collect();
     remove_strangers(&work, "", manifest, &folders)?;
     for folder in folders {
@@ -54,7 +57,7 @@ fn remove_strangers(work: &Path, folder: &str, manifest: &Manifest, folders: &BT
     for entry in fs::read_dir(work.join(folder))? {
         let entry = entry?;
         let name = entry.file_name();
-        if name == NODE_MODULES {
+        if name == NODE_MODULES || (folder.is_empty() && name == PROJECT_MARK) {
             continue;
         }
         let path = name.to_str().map(|name| crate::domain::app_root::join(folder, name));
@@ -211,7 +214,7 @@ mod tests {
         refresh(&dir, &manifest).expect("refresh");
         let mut names: Vec<_> = fs::read_dir(dir.work()).expect("list").map(|e| e.expect("entry").file_name()).collect();
         names.sort();
-        assert_eq!(names, ["a", "b", "node_modules"]);
+        assert_eq!(names, [".git", "a", "b", "node_modules"]);
         assert_eq!(fs::read_to_string(dir.work().join("a/x.ts")).expect("read"), "3");
     }
 

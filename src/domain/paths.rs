@@ -44,6 +44,8 @@ pub enum PathError {
     Control,
     #[error("'node_modules' is made here and cannot be synced")]
     NodeModules,
+    #[error("'.git' is no part of an app and cannot be synced")]
+    Git,
 }
 
 impl SourcePath {
@@ -100,6 +102,7 @@ fn check_name(name: &str) -> Result<(), PathError> {
         "" | "." | ".." => Err(PathError::DotOrEmptyName),
         // A synced dependency folder would stand in the way of the one that is linked there.
         "node_modules" => Err(PathError::NodeModules),
+        ".git" => Err(PathError::Git),
         _ if name.len() > NAME_BYTES_MAX => Err(PathError::NameTooLong),
         _ => Ok(()),
     }
@@ -146,6 +149,7 @@ mod tests {
             ("a\0b", PathError::Control),
             ("a\nb", PathError::Control),
             ("node_modules/react/index.js", PathError::NodeModules),
+            (".git/config", PathError::Git),
         ];
         for (text, error) in cases {
             assert_eq!(SourcePath::parse(text), Err(error), "{text:?}");

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Running, Stop};
 use super::run::Attempt;
 use super::{Parts, Queue};
+use crate::builder::InstallOutage;
 use crate::domain::{BuildId, BuildRecord, Failure, FailureKind, Outcome, ProjectId};
 use crate::metrics::observe;
 use crate::state::{Claim, Finish};
@@ -72,7 +73,8 @@ impl Queue {
     fn after_error(&self, claim: &Claim, mut record: BuildRecord, error: &anyhow::Error) -> Finish {
         let tries = claim.attempts + 1;
         tracing::error!(project = %claim.project, build = %claim.build, tries, error = %format!("{error:#}"), "a build could not be made");
-        let failure = Failure::new(FailureKind::Internal, format!("the build could not be made: {error:#}"));
+        let kind = if error.is::<InstallOutage>() { FailureKind::Install } else { FailureKind::Internal };
+        let failure = Failure::new(kind, format!("the build could not be made: {error:#}"));
         if tries >= self.config.max_attempts {
             return Finish::Done(failed(record, failure));
         }

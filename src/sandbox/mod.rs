@@ -9,6 +9,7 @@
 
 mod argv;
 mod memory;
+mod orphans;
 mod process;
 mod spawner;
 
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, SandboxMode};
 use argv::Bwrap;
 pub use argv::{Mounts, outside_usr};
+pub use orphans::end_orphans;
 pub use process::{Child, Ended};
 use spawner::{Keeper, Spawner};
 
