@@ -106,7 +106,7 @@ impl Intake {
         let dir = self.data.project(project);
         let report = self.syncer.sync(project, &dir, request.scope.clone()).await?;
         if let Some((name, why)) = report.rejected.first() {
-            tracing::warn!(%project, files = report.rejected.len(), name, why, "files in the source that cannot be synced; the first");
+            tracing::warn!(%project, files = report.rejected_count, name, why, "files in the source that cannot be synced; the first");
         }
         let row = self.store.project(project.clone()).await?;
         if report.files == 0 && row.as_ref().is_none_or(|row| row.wanted == Revision(0)) {

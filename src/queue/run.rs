@@ -123,7 +123,7 @@ impl Queue {
                 Ok(Attempt::Failed(failure))
             }
             Err(error) => {
-                log.error(format!("the build could not be made: {error:#}"));
+                log.error("the build could not be made, through no fault of the project; the daemon's log says why");
                 Err(error)
             }
         };

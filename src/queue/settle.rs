@@ -73,8 +73,11 @@ impl Queue {
     fn after_error(&self, claim: &Claim, mut record: BuildRecord, error: &anyhow::Error) -> Finish {
         let tries = claim.attempts + 1;
         tracing::error!(project = %claim.project, build = %claim.build, tries, error = %format!("{error:#}"), "a build could not be made");
-        let kind = if error.is::<InstallOutage>() { FailureKind::Install } else { FailureKind::Internal };
-        let failure = Failure::new(kind, format!("the build could not be made: {error:#}"));
+        let failure = match error.downcast_ref::<InstallOutage>() {
+            Some(outage) => Failure::new(FailureKind::Install, outage.to_string()),
+            // What exactly is for the log: it is full of this machine's paths.
+            None => Failure::new(FailureKind::Internal, "the build could not be made, through no fault of the project; the daemon's log says why"),
+        };
         if tries >= self.config.max_attempts {
             return Finish::Done(failed(record, failure));
         }
