@@ -12,8 +12,10 @@
 
 mod generate;
 mod install;
+mod lines;
 mod log;
 mod messages;
+mod watch;
 mod worker;
 mod workspace;
 

@@ -10,21 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::generate::search_path;
 use super::log::BuildLog;
-use super::messages::{ConfigClaim, FailureClaim, MESSAGE_BYTES_MAX, Message, parse};
+use super::messages::FailureClaim;
+use super::watch::{Watch, tally};
 use crate::config::SandboxMode;
 use crate::disk::{blocking, remove_tree};
-use crate::domain::build::truncate;
-use crate::domain::{BuildId, DataDir, Failure, FailureKind};
-use crate::events::Level;
+use crate::domain::{BuildId, DataDir, Failure};
 use crate::release::OutputLimits;
-use crate::sandbox::{Child, Confinement, Door, Mounts, Spec, Tool, outside_usr};
+use crate::sandbox::{Confinement, Door, Mounts, Spec, Tool, outside_usr};
 
 /// The worker's files, written out at start for the sandbox to read.
 const SCRIPTS: &[(&str, &str)] = &[("worker.mjs", include_str!("worker.mjs")), ("worker-diagnostics.mjs", include_str!("worker-diagnostics.mjs"))];
@@ -37,18 +33,9 @@ const ETC: &[(&str, &str)] = &[
 /// Vite's cache, in the sandbox's private `/tmp`; elsewhere beside the output, where a start cleans up too.
 const PRIVATE_CACHE: &str = "/tmp/vite";
 const CACHE_EXTENSION: &str = "cache";
-/// How often memory, output and log are looked at while a build runs.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-const MB: u64 = 1024 * 1024;
+pub(super) const MB: u64 = 1024 * 1024;
 /// Bytes of the tmpfs for Vite's bundled configuration.
 const VITE_TEMP_BYTES: u64 = 16 * MB;
-/// Warnings that a build's record keeps, and the longest of them, in characters.
-const WARNINGS_MAX: usize = 10;
-const WARNING_CHARS_MAX: usize = 500;
-/// What V8 prints when its heap is full.
-const HEAP_EXHAUSTED: &str = "heap out of memory";
-/// What the shell and bubblewrap call the end by SIGKILL: the kernel's answer to too much memory.
-const KILLED_CODE: i32 = 128 + 9;
 
 /// Limits of one build.
 #[derive(Debug, Clone, Copy)]
@@ -96,15 +83,6 @@ pub(super) struct Worker {
     limits: Limits,
 }
 
-#[derive(Serialize)]
-struct JobLine<'a> {
-    job: String,
-    root: &'a Path,
-    out_dir: &'a Path,
-    cache_dir: &'a Path,
-    mode: &'a str,
-}
-
 impl Worker {
     pub(super) fn new(door: Arc<Door>, data: Arc<DataDir>, node: Result<Tool, String>, limits: Limits) -> Self {
         Self { door, data, node, limits }
@@ -121,7 +99,7 @@ impl Worker {
         // Without a sandbox all builds see the same `/tmp`.
         let own = (self.door.mode() == SandboxMode::Off).then(|| job.out.with_extension(CACHE_EXTENSION));
         let cache = own.clone().unwrap_or_else(|| PRIVATE_CACHE.into());
-        let run = self.follow(self.spec(node, job), Watch { cache, ..Watch::new(job, log, self.limits) }, cancel).await;
+        let run = self.follow(self.spec(node, job), Watch::vite(job, log, self.limits, cache), cancel).await;
         if let Some(cache) = own
             && let Err(error) = blocking(move || remove_tree(&cache)).await
         {
@@ -148,7 +126,7 @@ impl Worker {
             tmpfs: Vec::new(),
         };
         spec.confinement = Confinement::Sandbox(mounts);
-        let watch = Watch { script: Some(script), ..Watch::new(job, log, Limits { output, ..limits }) };
+        let watch = Watch::script(job, log, Limits { output, ..limits }, script);
         self.follow(spec, watch, cancel).await
     }
 
@@ -191,233 +169,4 @@ pub fn write_runtime(data: &DataDir) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What ended the watching.
-enum Verdict {
-    Done,
-    Failed(FailureClaim),
-    /// It ended without a word.
-    Silent,
-    TimedOut,
-    OutOfMemory,
-    LogFlood,
-    OutputFlood(Failure),
-    Cancelled,
-}
-
-struct Watch<'a> {
-    job: &'a Job,
-    /// What runs, if it is not Vite.
-    script: Option<&'a Script>,
-    /// Where Vite may keep what it likes.
-    cache: PathBuf,
-    log: &'a BuildLog,
-    limits: Limits,
-    config: Option<ConfigClaim>,
-    warnings: Vec<String>,
-    heap_exhausted: bool,
-}
-
-impl<'a> Watch<'a> {
-    fn new(job: &'a Job, log: &'a BuildLog, limits: Limits) -> Self {
-        Self { job, script: None, cache: PathBuf::new(), log, limits, config: None, warnings: Vec::new(), heap_exhausted: false }
-    }
-
-    async fn follow(&mut self, child: &mut Child, cancel: &CancellationToken) -> Verdict {
-        let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.take_stdin(), child.take_stdout(), child.take_stderr()) else {
-            return Verdict::Silent;
-        };
-        if self.script.is_none() {
-            // A worker that died already is noticed below.
-            let _ = stdin.write_all(self.job_line().as_bytes()).await;
-        }
-        let (mut out, mut err) = (Lines::new(stdout), Lines::new(stderr));
-        let deadline = sleep_until(Instant::now() + self.limits.time);
-        tokio::pin!(deadline);
-        let mut watch = interval(WATCH_INTERVAL);
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut out_open, mut err_open) = (true, true);
-        // `biased`: limits go before a flood of lines.
-        while out_open || err_open {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return Verdict::Cancelled,
-                () = &mut deadline => return Verdict::TimedOut,
-                _ = watch.tick() => {
-                    if child.memory_bytes().await > u64::from(self.limits.memory_mb) * MB {
-                        return Verdict::OutOfMemory;
-                    }
-                    if self.log.is_flooded() {
-                        return Verdict::LogFlood;
-                    }
-                    if let Some(failure) = self.output_flood().await {
-                        return Verdict::OutputFlood(failure);
-                    }
-                }
-                line = out.next(), if out_open => match line {
-                    Some(line) => if let Some(verdict) = self.take_out(&line) { return verdict },
-                    None => out_open = false,
-                },
-                line = err.next(), if err_open => match line {
-                    Some(line) => self.take_err(&line),
-                    None => err_open = false,
-                },
-            }
-        }
-        Verdict::Silent
-    }
-
-    fn job_line(&self) -> String {
-        let root = self.job.work.join(&self.job.app);
-        let line = JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production" };
-        // Paths below a data directory that is not UTF-8 cannot be told to Node either.
-        serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
-    }
-
-    fn take_out(&mut self, line: &str) -> Option<Verdict> {
-        // A script has nothing to claim.
-        match parse(line).filter(|_| self.script.is_none()) {
-            Some(Message::Ready {}) => {}
-            Some(Message::Config(config)) => {
-                self.log.info(format!(
-                    "vite {} ({}) builds {}",
-                    config.vite,
-                    config.bundler,
-                    if self.job.app.is_empty() { "." } else { &self.job.app }
-                ));
-                self.config = Some(config);
-            }
-            Some(Message::Log { level, message }) => {
-                self.log.add(level, &message);
-                if level == Level::Warn && self.warnings.len() < WARNINGS_MAX {
-                    self.warnings.push(truncate(message, WARNING_CHARS_MAX));
-                }
-            }
-            Some(Message::Done { modules }) => {
-                self.log.info(format!("{modules} modules bundled"));
-                return Some(Verdict::Done);
-            }
-            Some(Message::Failure(claim)) => return Some(Verdict::Failed(claim)),
-            None => self.log.info(line),
-        }
-        None
-    }
-
-    fn take_err(&mut self, line: &str) {
-        self.heap_exhausted |= line.contains(HEAP_EXHAUSTED);
-        self.log.add(Level::Info, line);
-    }
-
-    /// Counts the output while it is written: the scan at the end would come after the disk is full.
-    async fn output_flood(&self) -> Option<Failure> {
-        let folder = if self.script.is_some() { &self.job.work } else { &self.job.out };
-        let (folder, limits) = (folder.clone(), self.limits.output);
-        let flood =
-            tokio::task::spawn_blocking(move || tally(&folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err()).await.ok()?;
-        flood.map(|what| Failure::new(FailureKind::Output, what))
-    }
-
-    fn out_of_memory(&self) -> Run {
-        let message = format!("the build needed more than {} MB, the limit build.memory_mb", self.limits.memory_mb);
-        Run::Failed { failure: Failure::new(FailureKind::Memory, message), claim: None }
-    }
-
-    fn conclude(self, verdict: Verdict, code: Option<i32>) -> Run {
-        let failed = |kind, message: String| Run::Failed { failure: Failure::new(kind, message), claim: None };
-        match verdict {
-            Verdict::Done => Run::Done { spa: self.config.as_ref().is_some_and(|config| config.spa), warnings: self.warnings },
-            Verdict::Failed(claim) => Run::Failed { failure: claim.clone().into_failure(&self.job.app), claim: Some(Box::new(claim)) },
-            Verdict::Cancelled => Run::Cancelled,
-            Verdict::TimedOut => {
-                let seconds = self.limits.time.as_secs();
-                failed(FailureKind::Timeout, format!("the build took longer than {seconds} s, the limit build.timeout_s"))
-            }
-            Verdict::OutOfMemory => self.out_of_memory(),
-            Verdict::LogFlood => failed(FailureKind::Output, "the build wrote far more than build.log_kb to its log and was stopped".into()),
-            Verdict::OutputFlood(failure) => Run::Failed { failure, claim: None },
-            Verdict::Silent if self.heap_exhausted || code == Some(KILLED_CODE) => self.out_of_memory(),
-            Verdict::Silent if self.script.is_some() && code == Some(0) => Run::Done { spa: false, warnings: Vec::new() },
-            Verdict::Silent => {
-                let how = code.map_or("was killed".to_owned(), |code| format!("ended with exit code {code}"));
-                if let Some(script) = self.script {
-                    return failed(FailureKind::Config, format!("the script \"{}\" of package.json {how}; the log has what it printed", script.name));
-                }
-                let kind = if self.config.is_none() { FailureKind::Config } else { FailureKind::Compile };
-                failed(kind, format!("the build {how} without saying why; its log may tell"))
-            }
-        }
-    }
-}
-
-/// Entries and bytes below `folder`, or what `exceeded` says of them; it is not looked at beyond that. Blocking.
-fn tally(folder: &Path, exceeded: impl Fn(u64, u64, usize) -> Option<String>) -> Result<(u64, u64), String> {
-    let (mut entries, mut bytes) = (0, 0);
-    let mut folders = vec![(folder.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            entries += 1;
-            if metadata.is_dir() {
-                folders.push((entry.path(), depth + 1));
-            } else {
-                bytes += metadata.len();
-            }
-            if let Some(what) = exceeded(entries, bytes, depth) {
-                return Err(what);
-            }
-        }
-    }
-    Ok((entries, bytes))
-}
-
-/// Lines of a pipe, none longer than [`MESSAGE_BYTES_MAX`]; the rest of a longer one is dropped.
-struct Lines<R> {
-    reader: BufReader<R>,
-    buffer: Vec<u8>,
-}
-
-impl<R: AsyncRead + Unpin> Lines<R> {
-    fn new(pipe: R) -> Self {
-        Self { reader: BufReader::new(pipe), buffer: Vec::new() }
-    }
-
-    /// Safe to drop half-way: what was read so far stays in the buffer.
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            let room = (MESSAGE_BYTES_MAX + 1).saturating_sub(self.buffer.len());
-            // Over-long: read on in small pieces that are dropped until the line ends.
-            let overflow = room == 0;
-            if overflow {
-                self.buffer.truncate(MESSAGE_BYTES_MAX);
-            }
-            let read = (&mut self.reader).take(room.max(1) as u64).read_until(b'\n', &mut self.buffer).await.unwrap_or(0);
-            let complete = self.buffer.last() == Some(&b'\n');
-            if read == 0 && self.buffer.is_empty() {
-                return None;
-            }
-            if complete || read == 0 {
-                let line = std::mem::take(&mut self.buffer);
-                return Some(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned());
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn lines_are_bounded() {
-        let long = "x".repeat(MESSAGE_BYTES_MAX * 3);
-        let text = format!("one\n{long}\r\n\ntwo");
-        let mut lines = Lines::new(text.as_bytes());
-        assert_eq!(lines.next().await.as_deref(), Some("one"));
-        let cut = lines.next().await.expect("the long one");
-        assert!(cut.len() <= MESSAGE_BYTES_MAX + 1 && cut.starts_with("xxx"));
-        assert_eq!(lines.next().await.as_deref(), Some(""));
-        assert_eq!(lines.next().await.as_deref(), Some("two"));
-        assert_eq!(lines.next().await, None);
-    }
 }

@@ -97,7 +97,7 @@ async fn an_outage_is_tried_again_and_then_told() {
     push(&daemon, "demo", "wanted");
     let answer = daemon.sync_and_wait("demo").await;
     let failure = &answer["build"]["failure"];
-    assert_eq!(answer["status"], "error", "{answer:#}");
+    assert_eq!((&answer["status"], &failure["kind"]), (&json!("error"), &json!("install")), "{answer:#}");
     let message = failure["message"].as_str().expect("message");
     assert!(message.contains("the registry did not answer") && message.contains("longer than 2 s, the limit build.install_timeout_s"), "{message}");
     let builds = daemon.builds("demo").await;

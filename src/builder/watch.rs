@@ -1,0 +1,225 @@
+//! Watches a worker or a script while it runs: what it says, and what it takes.
+//!
+//! 1. send the job  2. read messages and log lines, looking at time, memory, output and log in between  3. say how it went
+//!
+//! Invariant: limits go before lines, so that a flood of lines does not keep a build from its limits.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::lines::Lines;
+use super::log::BuildLog;
+use super::messages::{ConfigClaim, FailureClaim, Message, parse};
+use super::worker::{Job, Limits, MB, Run, Script};
+use crate::domain::build::truncate;
+use crate::domain::{Failure, FailureKind};
+use crate::events::Level;
+use crate::sandbox::Child;
+
+/// How often memory, output and log are looked at while a build runs.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// Warnings that a build's record keeps, and the longest of them, in characters.
+const WARNINGS_MAX: usize = 10;
+const WARNING_CHARS_MAX: usize = 500;
+/// What V8 prints when its heap is full.
+const HEAP_EXHAUSTED: &str = "heap out of memory";
+/// What the shell and bubblewrap call the end by SIGKILL: the kernel's answer to too much memory.
+const KILLED_CODE: i32 = 128 + 9;
+
+#[derive(Serialize)]
+struct JobLine<'a> {
+    job: String,
+    root: &'a Path,
+    out_dir: &'a Path,
+    cache_dir: &'a Path,
+    mode: &'a str,
+}
+
+/// What ended the watching.
+pub(super) enum Verdict {
+    Done,
+    Failed(FailureClaim),
+    /// It ended without a word.
+    Silent,
+    TimedOut,
+    OutOfMemory,
+    LogFlood,
+    OutputFlood(Failure),
+    Cancelled,
+}
+
+pub(super) struct Watch<'a> {
+    job: &'a Job,
+    /// What runs, if it is not Vite.
+    script: Option<&'a Script>,
+    /// Where Vite may keep what it likes.
+    cache: PathBuf,
+    log: &'a BuildLog,
+    limits: Limits,
+    config: Option<ConfigClaim>,
+    warnings: Vec<String>,
+    heap_exhausted: bool,
+}
+
+impl<'a> Watch<'a> {
+    /// Of the worker; `cache` is where Vite may keep what it likes.
+    pub(super) fn vite(job: &'a Job, log: &'a BuildLog, limits: Limits, cache: PathBuf) -> Self {
+        Self { job, script: None, cache, log, limits, config: None, warnings: Vec::new(), heap_exhausted: false }
+    }
+
+    /// Of a script.
+    pub(super) fn script(job: &'a Job, log: &'a BuildLog, limits: Limits, script: &'a Script) -> Self {
+        Self { script: Some(script), ..Self::vite(job, log, limits, PathBuf::new()) }
+    }
+
+    pub(super) async fn follow(&mut self, child: &mut Child, cancel: &CancellationToken) -> Verdict {
+        let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.take_stdin(), child.take_stdout(), child.take_stderr()) else {
+            return Verdict::Silent;
+        };
+        if self.script.is_none() {
+            // A worker that died already is noticed below.
+            let _ = stdin.write_all(self.job_line().as_bytes()).await;
+        }
+        let (mut out, mut err) = (Lines::new(stdout), Lines::new(stderr));
+        let deadline = sleep_until(Instant::now() + self.limits.time);
+        tokio::pin!(deadline);
+        let mut watch = interval(WATCH_INTERVAL);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut out_open, mut err_open) = (true, true);
+        // `biased`: limits go before a flood of lines.
+        while out_open || err_open {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Verdict::Cancelled,
+                () = &mut deadline => return Verdict::TimedOut,
+                _ = watch.tick() => {
+                    if child.memory_bytes().await > u64::from(self.limits.memory_mb) * MB {
+                        return Verdict::OutOfMemory;
+                    }
+                    if self.log.is_flooded() {
+                        return Verdict::LogFlood;
+                    }
+                    if let Some(failure) = self.output_flood().await {
+                        return Verdict::OutputFlood(failure);
+                    }
+                }
+                line = out.next(), if out_open => match line {
+                    Some(line) => if let Some(verdict) = self.take_out(&line) { return verdict },
+                    None => out_open = false,
+                },
+                line = err.next(), if err_open => match line {
+                    Some(line) => self.take_err(&line),
+                    None => err_open = false,
+                },
+            }
+        }
+        Verdict::Silent
+    }
+
+    fn job_line(&self) -> String {
+        let root = self.job.work.join(&self.job.app);
+        let line = JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production" };
+        // Paths below a data directory that is not UTF-8 cannot be told to Node either.
+        serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
+    }
+
+    fn take_out(&mut self, line: &str) -> Option<Verdict> {
+        // A script has nothing to claim.
+        match parse(line).filter(|_| self.script.is_none()) {
+            Some(Message::Ready {}) => {}
+            Some(Message::Config(config)) => {
+                self.log.info(format!(
+                    "vite {} ({}) builds {}",
+                    config.vite,
+                    config.bundler,
+                    if self.job.app.is_empty() { "." } else { &self.job.app }
+                ));
+                self.config = Some(config);
+            }
+            Some(Message::Log { level, message }) => {
+                self.log.add(level, &message);
+                if level == Level::Warn && self.warnings.len() < WARNINGS_MAX {
+                    self.warnings.push(truncate(message, WARNING_CHARS_MAX));
+                }
+            }
+            Some(Message::Done { modules }) => {
+                self.log.info(format!("{modules} modules bundled"));
+                return Some(Verdict::Done);
+            }
+            Some(Message::Failure(claim)) => return Some(Verdict::Failed(claim)),
+            None => self.log.info(line),
+        }
+        None
+    }
+
+    fn take_err(&mut self, line: &str) {
+        self.heap_exhausted |= line.contains(HEAP_EXHAUSTED);
+        self.log.add(Level::Info, line);
+    }
+
+    /// Counts the output while it is written: the scan at the end would come after the disk is full.
+    async fn output_flood(&self) -> Option<Failure> {
+        let folder = if self.script.is_some() { &self.job.work } else { &self.job.out };
+        let (folder, limits) = (folder.clone(), self.limits.output);
+        let flood =
+            tokio::task::spawn_blocking(move || tally(&folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err()).await.ok()?;
+        flood.map(|what| Failure::new(FailureKind::Output, what))
+    }
+
+    fn out_of_memory(&self) -> Run {
+        let message = format!("the build needed more than {} MB, the limit build.memory_mb", self.limits.memory_mb);
+        Run::Failed { failure: Failure::new(FailureKind::Memory, message), claim: None }
+    }
+
+    pub(super) fn conclude(self, verdict: Verdict, code: Option<i32>) -> Run {
+        let failed = |kind, message: String| Run::Failed { failure: Failure::new(kind, message), claim: None };
+        match verdict {
+            Verdict::Done => Run::Done { spa: self.config.as_ref().is_some_and(|config| config.spa), warnings: self.warnings },
+            Verdict::Failed(claim) => Run::Failed { failure: claim.clone().into_failure(&self.job.app), claim: Some(Box::new(claim)) },
+            Verdict::Cancelled => Run::Cancelled,
+            Verdict::TimedOut => {
+                let seconds = self.limits.time.as_secs();
+                failed(FailureKind::Timeout, format!("the build took longer than {seconds} s, the limit build.timeout_s"))
+            }
+            Verdict::OutOfMemory => self.out_of_memory(),
+            Verdict::LogFlood => failed(FailureKind::Output, "the build wrote far more than build.log_kb to its log and was stopped".into()),
+            Verdict::OutputFlood(failure) => Run::Failed { failure, claim: None },
+            Verdict::Silent if self.heap_exhausted || code == Some(KILLED_CODE) => self.out_of_memory(),
+            Verdict::Silent if self.script.is_some() && code == Some(0) => Run::Done { spa: false, warnings: Vec::new() },
+            Verdict::Silent => {
+                let how = code.map_or("was killed".to_owned(), |code| format!("ended with exit code {code}"));
+                if let Some(script) = self.script {
+                    return failed(FailureKind::Config, format!("the script \"{}\" of package.json {how}; the log has what it printed", script.name));
+                }
+                let kind = if self.config.is_none() { FailureKind::Config } else { FailureKind::Compile };
+                failed(kind, format!("the build {how} without saying why; its log may tell"))
+            }
+        }
+    }
+}
+
+/// Entries and bytes below `folder`, or what `exceeded` says of them; it is not looked at beyond that. Blocking.
+pub(super) fn tally(folder: &Path, exceeded: impl Fn(u64, u64, usize) -> Option<String>) -> Result<(u64, u64), String> {
+    let (mut entries, mut bytes) = (0, 0);
+    let mut folders = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            entries += 1;
+            if metadata.is_dir() {
+                folders.push((entry.path(), depth + 1));
+            } else {
+                bytes += metadata.len();
+            }
+            if let Some(what) = exceeded(entries, bytes, depth) {
+                return Err(what);
+            }
+        }
+    }
+    Ok((entries, bytes))
+}

@@ -1,0 +1,96 @@
+//! What a value must be beyond its type. Pure.
+
+use std::net::Ipv6Addr;
+
+use reqwest::Url;
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, ConfigError};
+
+/// What is filled in with the bound port.
+const PORT: &str = "{port}";
+/// Shortest token or webhook secret, in characters.
+const SECRET_BYTES_MIN: usize = 16;
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("server.max_body_kb", u64::from(self.server.max_body_kb)),
+            ("source.request_timeout_s", u64::from(self.source.request_timeout_s)),
+            ("source.attempts", u64::from(self.source.attempts)),
+            ("preview.keep_releases", u64::from(self.preview.keep_releases)),
+            ("build.timeout_s", u64::from(self.build.timeout_s)),
+            ("build.memory_mb", u64::from(self.build.memory_mb)),
+            ("build.output_mb", u64::from(self.build.output_mb)),
+            ("build.output_files", u64::from(self.build.output_files)),
+            ("build.log_kb", u64::from(self.build.log_kb)),
+            ("build.install_timeout_s", u64::from(self.build.install_timeout_s)),
+            ("queue.max_pending", u64::from(self.queue.max_pending)),
+            ("queue.max_attempts", u64::from(self.queue.max_attempts)),
+            ("sync.concurrency", self.sync.concurrency as u64),
+            ("sync.max_files", self.sync.max_files as u64),
+            ("sync.max_file_mb", u64::from(self.sync.max_file_mb)),
+            ("sync.max_project_mb", u64::from(self.sync.max_project_mb)),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::bad(key, "must be at least 1"));
+        }
+        for (key, secrets) in [("auth.tokens", &self.auth.tokens), ("auth.webhook_secrets", &self.auth.webhook_secrets)] {
+            if secrets.iter().any(|secret| secret.len() < SECRET_BYTES_MIN) {
+                return Err(ConfigError::bad(key, format!("a secret has at least {SECRET_BYTES_MIN} characters")));
+            }
+        }
+        if !self.server.listen.ip().is_loopback() && self.auth.tokens.is_empty() {
+            let message = format!("{} is not a loopback address; that needs `auth.tokens` to be set", self.server.listen);
+            return Err(ConfigError::bad("server.listen", message));
+        }
+        self.check_addresses()?;
+        EnvFilter::try_new(&self.log.level).map_err(|e| ConfigError::bad("log.level", e.to_string()))?;
+        self.source_url().map(drop)
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        // A port that is not bound yet; any will do.
+        let public = self.server.public_url.replace(PORT, "1");
+        for (key, url) in [("server.public_url", &public), ("build.registry", &self.build.registry)] {
+            if !is_web_address(url) {
+                return Err(ConfigError::bad(key, "must be an address that starts with http:// or https://, without query or fragment"));
+            }
+        }
+        let domain = self.server.preview_domain.replace(PORT, "1");
+        if !domain.is_empty() && (!is_host(&domain) || domain.chars().any(|c| c.is_ascii_uppercase() || c == '[')) {
+            return Err(ConfigError::bad("server.preview_domain", "must be a lower-case host name, with :port (or :{port}) where it needs one"));
+        }
+        if let Some(origin) = self.server.embed_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(ConfigError::bad("server.embed_origins", format!("{origin:?} is not an origin such as https://app.example")));
+        }
+        Ok(())
+    }
+}
+
+/// These go into headers and are compared with what browsers send, so they are what browsers send: `scheme://host[:port]`.
+fn is_origin(text: &str) -> bool {
+    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(is_host)
+}
+
+/// A host name or a bracketed IPv6 address, with or without a port.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !text.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let port_ok = port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0));
+    let label = |label: &str| {
+        let clean = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        clean && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    port_ok && address.map_or_else(|| name.split('.').all(label), |address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// An address that others can be made of by putting a path behind it. Braces are what is left of a misspelt `{port}`.
+fn is_web_address(text: &str) -> bool {
+    let clean = text.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\^`{|};,?#".contains(c));
+    let named = text.starts_with("http://") || text.starts_with("https://");
+    clean && named && Url::parse(text).is_ok_and(|url| url.has_host())
+}

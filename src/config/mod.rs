@@ -1,0 +1,207 @@
+//! Configuration: the embedded defaults, a file over them, the environment over both.
+//!
+//! Invariant: `config/previewd.toml` is the one place that names a key and its default. A key
+//! that is not in it does not exist, and a [`Config`] that was loaded is valid. No error repeats a
+//! secret: of `auth` it tells keys only, and of a file's text nothing.
+
+mod check;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The documented defaults, also what `previewd serve` runs on without a file.
+pub const DEFAULTS: &str = include_str!("../../config/previewd.toml");
+
+/// Why a configuration cannot be used; the message names the key.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says it")]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{origin} is not valid TOML: {message}")]
+    Syntax { origin: String, message: String },
+    #[error("unknown key `{key}` in {origin}{}", hint.as_deref().map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default())]
+    UnknownKey { key: String, origin: String, hint: Option<String> },
+    #[error("bad value for `{key}`: {message}")]
+    BadValue { key: String, message: String },
+    #[error("{0} is not UTF-8")]
+    NotText(String),
+}
+
+impl ConfigError {
+    fn bad(key: &str, message: impl Into<String>) -> Self {
+        Self::BadValue { key: key.to_owned(), message: message.into() }
+    }
+}
+
+/// The whole configuration. Each section is handed to the component of its name.
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Config {
+    pub server: Server,
+    pub source: Source,
+    pub auth: Auth,
+    pub preview: Preview,
+    pub build: Build,
+    pub queue: Queue,
+    pub sync: Sync,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub preview_domain: String,
+    pub public_url: String,
+    pub embed_origins: Vec<String>,
+    pub max_body_kb: u32,
+    pub shutdown_grace_s: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Source {
+    pub url: String,
+    pub request_timeout_s: u32,
+    pub attempts: u32,
+}
+
+/// Never printed: see its `Debug`.
+#[derive(Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Auth {
+    pub tokens: Vec<String>,
+    pub webhook_secrets: Vec<String>,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Auth {{ {} tokens, {} webhook_secrets }}", self.tokens.len(), self.webhook_secrets.len())
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Preview {
+    pub private: bool,
+    pub keep_releases: u32,
+}
+
+/// Whether builds run in the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// No sandbox, no build.
+    Required,
+    /// Plain child processes; said aloud wherever a state is shown.
+    Off,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Build {
+    pub concurrency: usize,
+    pub timeout_s: u32,
+    pub memory_mb: u32,
+    pub output_mb: u32,
+    pub output_files: u32,
+    pub log_kb: u32,
+    pub install_timeout_s: u32,
+    pub sandbox: SandboxMode,
+    pub registry: String,
+    pub node: PathBuf,
+    pub pnpm: PathBuf,
+    pub bwrap: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Queue {
+    pub max_pending: u32,
+    pub background_wait_s: u32,
+    pub max_attempts: u32,
+    pub max_superseded: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Sync {
+    pub concurrency: usize,
+    pub max_files: usize,
+    pub max_file_mb: u32,
+    pub max_project_mb: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors: one JSON object a line.
+    Json,
+}
+
+/// Where the source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceUrl {
+    /// A directory on this machine.
+    Directory(PathBuf),
+    /// A container of Azure Blob Storage, and the prefix of all our names in it (without slashes around).
+    Azure {
+        /// Container name.
+        container: String,
+        /// May be empty.
+        prefix: String,
+    },
+}
+
+impl Config {
+    /// `source.url`, parsed, with `{data_dir}` filled in.
+    pub fn source_url(&self) -> Result<SourceUrl, ConfigError> {
+        let bad = |message: &str| ConfigError::bad("source.url", message);
+        let url = self.source.url.replace("{data_dir}", &self.server.data_dir.to_string_lossy());
+        if let Some(path) = url.strip_prefix("file://") {
+            return if path.is_empty() { Err(bad("file:// needs a path")) } else { Ok(SourceUrl::Directory(path.into())) };
+        }
+        let Some(rest) = url.strip_prefix("azure://") else {
+            return Err(bad("must be file:///directory or azure://container/prefix"));
+        };
+        let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let container_ok = container.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '$');
+        if container.is_empty() || !container_ok {
+            return Err(bad("azure:// needs a container: lower-case letters, digits and '-'"));
+        }
+        Ok(SourceUrl::Azure { container: container.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
+    }
+
+    /// Builds at once; `build.concurrency`, or one per core where that is 0.
+    pub fn build_concurrency(&self) -> usize {
+        match self.build.concurrency {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        }
+    }
+}
+
+impl Server {
+    /// How long running builds may go on at shutdown.
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_secs(self.shutdown_grace_s.into())
+    }
+}
