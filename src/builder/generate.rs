@@ -9,13 +9,13 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::worker::{Job, Run, Script, Worker};
+use super::job::{Job, Run, Script};
+use super::worker::Worker;
 use super::{BuildLog, PACKAGE_JSON, workspace};
 use crate::disk::{blocking, remove_tree};
 use crate::domain::app_root::join;
@@ -99,20 +99,6 @@ fn scripts(package_json: &str) -> Result<Vec<Script>, String> {
             None => Err(format!("previewd.generate in package.json names the script \"{name}\", which is not there")),
         })
         .collect()
-}
-
-/// The `PATH` of a script: what its package depends on comes first.
-pub(super) fn search_path(job: &Job, node: &Path) -> std::ffi::OsString {
-    let mut folders: Vec<std::path::PathBuf> = Vec::new();
-    let mut folder = Some(Path::new(&job.app));
-    while let Some(at) = folder {
-        folders.push(job.work.join(at).join("node_modules/.bin"));
-        folder = at.parent();
-    }
-    folders.extend(node.parent().map(Path::to_owned));
-    folders.extend(["/usr/bin".into(), "/bin".into()]);
-    // Only a path with a colon in it cannot be joined: then what the system has must do.
-    std::env::join_paths(folders).unwrap_or_else(|_| "/usr/bin:/bin".into())
 }
 
 #[cfg(test)]

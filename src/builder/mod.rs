@@ -12,6 +12,7 @@
 
 mod generate;
 mod install;
+mod job;
 mod lines;
 mod log;
 mod messages;
@@ -43,12 +44,12 @@ use crate::sync::{SyncFiles, SyncScope, Syncer};
 use generate::Generated;
 pub use install::Outage as InstallOutage;
 use install::{Installer, Layer, LayerResult};
+use job::{Job, Limits, MB, Run};
 pub use log::{BuildLog, LogWriter, read_log};
 use messages::FailureClaim;
+use worker::Worker;
 pub use worker::write_runtime;
-use worker::{Job, Limits, Run, Worker};
 
-const MB: u64 = 1024 * 1024;
 /// Names of `package.json` files that are looked at when an app is searched for.
 const PACKAGE_JSON: &str = "package.json";
 

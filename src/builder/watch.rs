@@ -12,10 +12,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::job::{Job, Limits, MB, Run, Script};
 use super::lines::Lines;
 use super::log::BuildLog;
 use super::messages::{ConfigClaim, FailureClaim, Message, parse};
-use super::worker::{Job, Limits, MB, Run, Script};
 use crate::domain::build::truncate;
 use crate::domain::{Failure, FailureKind};
 use crate::events::Level;

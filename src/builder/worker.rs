@@ -6,19 +6,17 @@
 //! Invariant: when [`Worker::run`] or [`Worker::run_script`] returns, nothing of the build runs any more.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::generate::search_path;
+use super::job::{Job, Limits, MB, Run, Script};
 use super::log::BuildLog;
-use super::messages::FailureClaim;
 use super::watch::{Watch, tally};
 use crate::config::SandboxMode;
 use crate::disk::{blocking, remove_tree};
-use crate::domain::{BuildId, DataDir, Failure};
+use crate::domain::DataDir;
 use crate::release::OutputLimits;
 use crate::sandbox::{Confinement, Door, Mounts, Spec, Tool, outside_usr};
 
@@ -33,46 +31,8 @@ const ETC: &[(&str, &str)] = &[
 /// Vite's cache, in the sandbox's private `/tmp`; elsewhere beside the output, where a start cleans up too.
 const PRIVATE_CACHE: &str = "/tmp/vite";
 const CACHE_EXTENSION: &str = "cache";
-pub(super) const MB: u64 = 1024 * 1024;
 /// Bytes of the tmpfs for Vite's bundled configuration.
 const VITE_TEMP_BYTES: u64 = 16 * MB;
-
-/// Limits of one build.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) time: Duration,
-    pub(super) memory_mb: u32,
-    pub(super) output: OutputLimits,
-}
-
-/// What is to be built.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) build: BuildId,
-    /// The project's sources.
-    pub(super) work: PathBuf,
-    /// The app's folder in them.
-    pub(super) app: String,
-    /// An empty folder.
-    pub(super) out: PathBuf,
-    /// Folders where Vite writes its bundled configuration.
-    pub(super) vite_temp: Vec<PathBuf>,
-}
-
-/// A script of the app's `package.json` that the project wants to have run.
-#[derive(Debug)]
-pub(super) struct Script {
-    pub(super) name: String,
-    pub(super) command: String,
-}
-
-/// How it went.
-#[derive(Debug)]
-pub(super) enum Run {
-    Done { spa: bool, warnings: Vec<String> },
-    Failed { failure: Failure, claim: Option<Box<FailureClaim>> },
-    Cancelled,
-}
 
 /// Starts workers.
 #[derive(Debug)]
@@ -118,7 +78,7 @@ impl Worker {
         spec.program = "/usr/bin/sh".into();
         spec.args = vec!["-c".into(), OsString::from(&script.command)];
         spec.env.retain(|(name, _)| name != "PATH");
-        spec.env.push(("PATH".into(), search_path(job, &node.path)));
+        spec.env.push(("PATH".into(), job.search_path(&node.path)));
         let mounts = Mounts {
             read_only: [vec![self.data.layers(), self.data.shared_store()], outside_usr(&node.path).map(Path::to_owned).into_iter().collect()]
                 .concat(),

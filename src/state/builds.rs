@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::projects::parse;
+use super::rows::parse;
 use super::{StateError, Store};
 use crate::domain::{BuildId, BuildRecord, ProjectId};
 

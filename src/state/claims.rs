@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use super::projects::{parse, revision};
+use super::rows::{parse, revision};
 use super::{StateError, Store};
 use crate::domain::{BuildId, BuildRecord, Outcome, ProjectId, Revision};
 

@@ -8,6 +8,7 @@ mod builds;
 mod claims;
 mod connection;
 mod projects;
+mod rows;
 
 pub use builds::{BuildRow, LearntLayout};
 pub use claims::{Claim, Finish};

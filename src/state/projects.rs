@@ -4,6 +4,7 @@ use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::builds::record_of;
+use super::rows::{parse, parse_option, revision};
 use super::{StateError, Store};
 use crate::domain::status::{Standing, State};
 use crate::domain::{BuildId, BuildRecord, ContentHash, Outcome, Priority, ProjectId, Revision};
@@ -90,23 +91,6 @@ impl ProjectRow {
         let claimed = self.running_build.is_some();
         Standing { wanted: self.wanted, finished: self.finished, claimed, last_outcome: self.last_outcome }.state()
     }
-}
-
-/// Parses a text column into a domain type.
-pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
-    let text: String = row.get(index)?;
-    text.parse().map_err(|e: T::Err| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, e.to_string().into()))
-}
-
-fn parse_option<T: std::str::FromStr<Err: std::fmt::Display>>(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<T>> {
-    match row.get_ref(index)? {
-        rusqlite::types::ValueRef::Null => Ok(None),
-        _ => parse(row, index).map(Some),
-    }
-}
-
-pub(super) fn revision(row: &Row<'_>, index: usize) -> rusqlite::Result<Revision> {
-    row.get::<_, i64>(index).map(|n| Revision(n.unsigned_abs()))
 }
 
 /// A project's row and the builds that its status shows, read at one moment.

@@ -1,0 +1,65 @@
+//! What is to be built, within which limits, and how it went: what the steps of a build hand to each other.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::messages::FailureClaim;
+use crate::domain::{BuildId, Failure};
+use crate::release::OutputLimits;
+
+/// Bytes in the unit of the limits.
+pub(super) const MB: u64 = 1024 * 1024;
+
+/// Limits of one build.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) time: Duration,
+    pub(super) memory_mb: u32,
+    pub(super) output: OutputLimits,
+}
+
+/// What is to be built.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) build: BuildId,
+    /// The project's sources.
+    pub(super) work: PathBuf,
+    /// The app's folder in them.
+    pub(super) app: String,
+    /// An empty folder.
+    pub(super) out: PathBuf,
+    /// Folders where Vite writes its bundled configuration.
+    pub(super) vite_temp: Vec<PathBuf>,
+}
+
+/// A script of the app's `package.json` that the project wants to have run.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) name: String,
+    pub(super) command: String,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) enum Run {
+    Done { spa: bool, warnings: Vec<String> },
+    Failed { failure: Failure, claim: Option<Box<FailureClaim>> },
+    Cancelled,
+}
+
+impl Job {
+    /// The `PATH` of a script of the app: what its package depends on comes first.
+    pub(super) fn search_path(&self, node: &Path) -> OsString {
+        let mut folders: Vec<PathBuf> = Vec::new();
+        let mut folder = Some(Path::new(&self.app));
+        while let Some(at) = folder {
+            folders.push(self.work.join(at).join("node_modules/.bin"));
+            folder = at.parent();
+        }
+        folders.extend(node.parent().map(Path::to_owned));
+        folders.extend(["/usr/bin".into(), "/bin".into()]);
+        // Only a path with a colon in it cannot be joined: then what the system has must do.
+        std::env::join_paths(folders).unwrap_or_else(|_| "/usr/bin:/bin".into())
+    }
+}
