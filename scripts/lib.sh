@@ -5,8 +5,6 @@
 
 PNPM_VERSION=12.21.0
 NODE_VERSION=22.23.3
-AZURITE_VERSION=3.37.0
-PLAYWRIGHT_VERSION=1.64.1
 # Vite 7 and 8 need at least this.
 NODE_MIN=20.19.0
 
@@ -74,11 +72,16 @@ need_pnpm() {
   hash -r
 }
 
-# need_node_tool NAME VERSION: into target/tools.
-need_node_tool() {
+# Azurite and playwright-core, as tests/tools/package-lock.json has them: into target/tools.
+need_node_tools() {
   need_node
-  local manifest="$TOOLS/node_modules/$1/package.json"
-  [ -f "$manifest" ] && [ "$(node -p "require('$manifest').version")" = "$2" ] && return
-  say "installing $1 $2 into target/tools"
-  npm install --loglevel=error --no-audit --no-fund --prefix "$TOOLS" "$1@$2" >/dev/null
+  cmp -s "$ROOT/tests/tools/package-lock.json" "$TOOLS/package-lock.json" && [ -d "$TOOLS/node_modules/azurite" ] && return
+  say "installing Azurite and playwright-core into target/tools"
+  mkdir -p "$TOOLS"
+  cp "$ROOT/tests/tools/package.json" "$ROOT/tests/tools/package-lock.json" "$TOOLS"
+  if ! npm ci --loglevel=error --no-audit --no-fund --ignore-scripts --prefix "$TOOLS" >/dev/null; then
+    # Not done: the next run must not take it for done.
+    rm -f "$TOOLS/package-lock.json"
+    die "the Node tools could not be installed"
+  fi
 }

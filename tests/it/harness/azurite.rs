@@ -50,7 +50,7 @@ impl Azurite {
     /// One with other arguments; ends when dropped.
     pub(crate) fn spawn(scheme: &'static str, arguments: &[&str]) -> Self {
         let main = tools_dir().join("node_modules/azurite/dist/src/blob/main.js");
-        assert!(main.exists(), "{} is missing: npm i --prefix target/tools azurite@3.37.0", main.display());
+        assert!(main.exists(), "{} is missing: scripts/test installs it", main.display());
         let mut command = Command::new("node");
         command.args(["--import", ENDS_WITH_STDIN]).arg(main).args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence"]);
         command.args(["--silent", "--disableTelemetry"]).args(arguments).current_dir(std::env::temp_dir());
