@@ -202,7 +202,7 @@ impl Door {
             return Err(SpawnError::Closed);
         }
         let keeper = match (&spec.confinement, self.mode, &self.bwrap) {
-            (Confinement::Sandbox(_), SandboxMode::Required, Ok(bwrap)) => Keeper::Sandbox(bwrap.clone()),
+            (Confinement::Sandbox(mounts), SandboxMode::Required, Ok(bwrap)) => Keeper::Sandbox(bwrap.clone(), mounts.clone()),
             (Confinement::Sandbox(_), SandboxMode::Required, Err(why)) => return Err(SpawnError::NoSandbox(why.clone())),
             (Confinement::Plain, _, Ok(bwrap)) => Keeper::Namespace(bwrap.clone()),
             (Confinement::Plain, _, Err(_)) | (Confinement::Sandbox(_), SandboxMode::Off, _) => Keeper::Signal(self.setpriv.clone()),

@@ -16,15 +16,16 @@ use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::argv::Bwrap;
+use super::argv::{Bwrap, Mounts};
 use super::process::{Child, JOB_VARIABLE};
-use super::{Confinement, SpawnError, Spec};
+use super::{SpawnError, Spec};
 
-/// What ends a child when the daemon is killed.
+/// How a child is really held, as the door decided. Whoever forks asks nothing else, so an untrusted child cannot be
+/// started with a trusted one's arguments.
 #[derive(Debug)]
 pub(super) enum Keeper {
-    /// bubblewrap, confining it as its spec says.
-    Sandbox(Bwrap),
+    /// bubblewrap, showing these mounts and nothing else.
+    Sandbox(Bwrap, Mounts),
     /// bubblewrap, for a process-id namespace alone.
     Namespace(Bwrap),
     /// `setpriv`, if there is one: a signal to its first process.
@@ -65,7 +66,7 @@ impl Spawner {
 
 fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
     let program = match keeper {
-        Keeper::Sandbox(bwrap) | Keeper::Namespace(bwrap) => bwrap.program(),
+        Keeper::Sandbox(bwrap, _) | Keeper::Namespace(bwrap) => bwrap.program(),
         Keeper::Signal(Some(setpriv)) => setpriv,
         Keeper::Signal(None) => &spec.program,
     };
@@ -74,18 +75,18 @@ fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
     // bubblewrap's own environment is readable from inside (`/proc/1/environ`): in a sandbox it stays empty.
     command.env_clear().kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    match (keeper, &spec.confinement) {
-        (Keeper::Sandbox(bwrap), Confinement::Sandbox(mounts)) => {
+    match keeper {
+        Keeper::Sandbox(bwrap, mounts) => {
             let (status, told) = status_pipe().map_err(failed)?;
             command.args(bwrap.args(spec, mounts, told.as_raw_fd())).current_dir("/");
             command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
         }
-        (Keeper::Sandbox(_) | Keeper::Namespace(_), _) => {
+        Keeper::Namespace(_) => {
             let (status, told) = status_pipe().map_err(failed)?;
             command.args(Bwrap::trusted_args(spec, told.as_raw_fd())).envs(spec.env.iter().cloned()).current_dir("/");
             command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
         }
-        (Keeper::Signal(setpriv), _) => {
+        Keeper::Signal(setpriv) => {
             // The mark by which descendants that left the process group are found.
             let job = format!("{:032x}", rand::random::<u128>());
             if setpriv.is_some() {
