@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
+use tokio::process::{ChildStderr, ChildStdout};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +54,9 @@ pub(super) enum Verdict {
     Cancelled,
 }
 
+/// A child's standard error, line by line.
+pub(super) type Printed = Lines<ChildStderr>;
+
 pub(super) struct Watch<'a> {
     job: &'a Job,
     /// What runs, if it is not Vite.
@@ -77,15 +81,30 @@ impl<'a> Watch<'a> {
         Self { script: Some(script), ..Self::vite(job, log, limits, PathBuf::new()) }
     }
 
-    pub(super) async fn follow(&mut self, child: &mut Child, cancel: &CancellationToken) -> Verdict {
+    /// Steps 1 and 2. Also what was printed and not read yet: [`Self::read_out`] takes it once the child is gone.
+    pub(super) async fn follow(&mut self, child: &mut Child, cancel: &CancellationToken) -> (Verdict, Option<Printed>) {
         let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.take_stdin(), child.take_stdout(), child.take_stderr()) else {
-            return Verdict::Silent;
+            return (Verdict::Silent, None);
         };
         if self.script.is_none() {
             // A worker that died already is noticed below.
             let _ = stdin.write_all(self.job_line().as_bytes()).await;
         }
-        let (mut out, mut err) = (Lines::new(stdout), Lines::new(stderr));
+        let mut printed = Lines::new(stderr);
+        let verdict = self.until_verdict(child, Lines::new(stdout), &mut printed, cancel).await;
+        // Standard input stays open until here: some tools take its end for theirs.
+        drop(stdin);
+        (verdict, Some(printed))
+    }
+
+    /// The rest of what was printed, once nothing can print any more: the pipe holds little, and has an end.
+    pub(super) async fn read_out(&mut self, mut printed: Printed) {
+        while let Some(line) = printed.next().await {
+            self.take_err(&line);
+        }
+    }
+
+    async fn until_verdict(&mut self, child: &mut Child, mut out: Lines<ChildStdout>, err: &mut Printed, cancel: &CancellationToken) -> Verdict {
         let deadline = sleep_until(Instant::now() + self.limits.time);
         tokio::pin!(deadline);
         let mut watch = interval(WATCH_INTERVAL);

@@ -96,9 +96,12 @@ impl Worker {
 
     async fn follow(&self, spec: Spec, mut watch: Watch<'_>, cancel: &CancellationToken) -> anyhow::Result<Run> {
         let mut child = self.door.spawn(spec).await?;
-        let verdict = watch.follow(&mut child, cancel).await;
+        let (verdict, printed) = watch.follow(&mut child, cancel).await;
         let ended = child.end().await;
         anyhow::ensure!(ended.confirmed, "the build's processes could not be ended");
+        if let Some(printed) = printed {
+            watch.read_out(printed).await;
+        }
         Ok(watch.conclude(verdict, ended.code))
     }
 
