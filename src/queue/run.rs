@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Queue;
@@ -136,8 +136,9 @@ pub(super) fn lease_ms() -> i64 {
     i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Renews a claim that was renewed just now.
 async fn keep_lease(store: Store, claim: Claim, running: Arc<Running>) {
-    let mut ticks = interval(RENEW_EVERY);
+    let mut ticks = interval_at(Instant::now() + RENEW_EVERY, RENEW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

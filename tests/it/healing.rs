@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, eventually};
 
 #[tokio::test]
 async fn a_repeated_webhook_may_wait_too() {
@@ -31,6 +31,8 @@ async fn a_build_that_lost_its_lease_publishes_nothing() {
     daemon.push_fixture("demo", "hanging-build");
     assert_eq!(daemon.sync("demo", json!({})).await.status, 202);
     let first = daemon.status_until("demo", |status| status["running"].is_object()).await["running"]["build_id"].clone();
+    // Its first renewal is behind it, and would undo what follows.
+    eventually("the build", async || daemon.http.get("/metrics").await.text().contains("previewd_builds_running 1").then_some(())).await;
     // What a jump of the clock or a standstill of the machine does. The wake-up comes from another project's sync.
     let state = rusqlite::Connection::open(daemon.data().join("state.db")).expect("state");
     state.execute("UPDATE projects SET lease_until = 0", []).expect("lease");
