@@ -16,7 +16,7 @@ use crate::domain::{BuildId, ProjectId};
 const STATUS_BACKLOG: usize = 1024;
 
 /// How serious a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// What goes on.
@@ -39,7 +39,7 @@ impl Level {
 }
 
 /// One line of a build's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LogLine {
     /// When.
     pub time: Timestamp,

@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 use crate::auth::{Claims, Scope, mint};
 use crate::config::{Config, ConfigError};
 use crate::domain::{BuildId, ProjectId};
-use crate::{server, telemetry};
+use crate::{http, server, telemetry};
 use client::Client;
 
 /// How long the process waits for blocking work after everything else has stopped.
@@ -74,6 +74,8 @@ enum Command {
         #[arg(long, default_value = "1h")]
         ttl: SignedDuration,
     },
+    /// Print the description of the API, OpenAPI 3.1: what `GET /openapi.json` answers.
+    Openapi,
 }
 
 /// Which daemon a client command talks to.
@@ -149,6 +151,10 @@ impl Cli {
                 block_on(async { Client::new(&config, &daemon)?.print_logs(&project, build, follow).await })
             }
             Command::Token { project, scope, ttl } => token(&config, project, scope, ttl),
+            Command::Openapi => {
+                print!("{}", http::document());
+                Ok(())
+            }
         }
     }
 }

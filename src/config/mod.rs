@@ -96,7 +96,7 @@ pub struct Preview {
 }
 
 /// Whether builds run in the sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxMode {
     /// No sandbox, no build.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{BuildId, Revision};
 
@@ -12,11 +13,11 @@ pub const FAILURE_MESSAGE_MAX: usize = 4_000;
 /// Longest code frame that is kept, in characters.
 pub const FAILURE_FRAME_MAX: usize = 4_000;
 
-/// A named closed set with one text for JSON, the database and metrics.
+/// A named closed set with one text for JSON, the database and metrics. The text is taken as a `tt`: utoipa does not see through a `literal`.
 macro_rules! named_set {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:tt),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
@@ -120,7 +121,7 @@ named_set! {
 }
 
 /// What went wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The kind, stable.
     pub kind: FailureKind,
@@ -181,7 +182,7 @@ pub fn truncate(mut text: String, max: usize) -> String {
 }
 
 /// Where a build's time went, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timings {
     /// Taking over the files from the source.
     pub sync: u64,
@@ -198,15 +199,17 @@ pub struct Timings {
 }
 
 /// One build, as history and status show it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BuildRecord {
     /// Its id.
     pub build_id: BuildId,
     /// What it built.
     pub revision: Revision,
     /// How it ended; `null` while it runs.
+    #[schema(required)]
     pub outcome: Option<Outcome>,
     /// How it was made; `null` where it ended before that was known.
+    #[schema(required)]
     pub mode: Option<Mode>,
     /// Why a plain build was needed, where a layer could have served.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,6 +231,7 @@ pub struct BuildRecord {
     pub warnings: Vec<String>,
     /// Whether a navigation to an unknown path gets `index.html`.
     #[serde(default)]
+    #[schema(required)]
     pub spa: bool,
     /// When it was claimed.
     pub started_at: Timestamp,

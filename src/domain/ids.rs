@@ -10,6 +10,7 @@ use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
+use utoipa::ToSchema;
 
 /// Longest project id, in characters (API.md, "Words").
 pub const PROJECT_ID_MAX: usize = 64;
@@ -21,8 +22,9 @@ const HASHED_LABEL_PREFIX: &str = "p-";
 const HASHED_LABEL_CHARS: usize = 20;
 
 /// A project's id: `[A-Za-z0-9][A-Za-z0-9_-]{0,63}`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", examples("demo"))]
 pub struct ProjectId(String);
 
 /// A project id that does not have the form that [`ProjectId`] names.
@@ -95,8 +97,9 @@ impl fmt::Display for ProjectId {
 }
 
 /// One attempt to turn a revision into a release: a ULID, so that ids sort by time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", examples("01J00000000000000000000000"))]
 pub struct BuildId(Ulid);
 
 /// A text that is no ULID.
@@ -141,7 +144,7 @@ impl fmt::Display for BuildId {
 }
 
 /// A per-project counter that rises by one with every accepted sync or build request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Revision(pub u64);
 
@@ -152,7 +155,7 @@ impl fmt::Display for Revision {
 }
 
 /// Whether somebody waits for the result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// A user looks at the preview.

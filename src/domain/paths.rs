@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Longest path, in bytes: leaves room for `{data_dir}/projects/{id}/…` under `PATH_MAX`.
 pub const PATH_BYTES_MAX: usize = 1024;
@@ -18,8 +19,14 @@ pub const DEPTH_MAX: usize = 32;
 const FRONTEND_PREFIX: &str = "frontend/";
 
 /// A relative path with `/` between its names, inside of a project's `frontend/`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(
+    value_type = String,
+    max_length = 1024,
+    pattern = r"^(?!.*[^/]{241})(?!(?:.*/)?(?:\.\.?|\.git|node_modules)(?:/|$))[^/\\\x00-\x1f\x7f-\x9f]+(?:/[^/\\\x00-\x1f\x7f-\x9f]+){0,31}$",
+    examples("src/App.tsx")
+)]
 pub struct SourcePath(String);
 
 /// Why a text is no [`SourcePath`].

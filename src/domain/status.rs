@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{BuildId, BuildRecord, Outcome, ProjectId, Revision};
 
 /// How a project stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// A revision waits for its build.
@@ -49,7 +50,7 @@ impl Standing {
 }
 
 /// The live release.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Live {
     /// The build that made it.
     pub build_id: BuildId,
@@ -62,7 +63,7 @@ pub struct Live {
 }
 
 /// A build that runs now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RunningBuild {
     /// Its id.
     pub build_id: BuildId,
@@ -71,7 +72,7 @@ pub struct RunningBuild {
 }
 
 /// Whether a release really showed something in a browser.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Render {
     /// The build that was looked at.
     pub build_id: BuildId,
@@ -83,7 +84,7 @@ pub struct Render {
 }
 
 /// Everything a caller wants to know of a project.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The project.
     pub project_id: ProjectId,
@@ -92,12 +93,16 @@ pub struct Status {
     /// Newest accepted revision.
     pub revision: Revision,
     /// What previews serve; `null` before the first success.
+    #[schema(required)]
     pub live: Option<Live>,
     /// The newest build that ended; `null` before.
+    #[schema(required)]
     pub last_build: Option<BuildRecord>,
     /// The build that runs now, if any.
+    #[schema(required)]
     pub running: Option<RunningBuild>,
     /// What browsers saw of the live release; `null` without one.
+    #[schema(required)]
     pub render: Option<Render>,
     /// Where the preview is.
     pub preview_url: String,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::extract::{authorize, authorized_body, parse_json};
+use super::openapi::{OfBuild, OfDelete, OfSync};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::domain::status::Status;
@@ -18,56 +20,129 @@ use crate::sync::SyncScope;
 
 /// Longest `wait_ms`.
 const WAIT_MS_MAX: u64 = 60_000;
-/// The type of files that are synced; others are left alone.
-const FRONTEND: &str = "frontend";
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct SyncBody {
+/// What changed; without a body, everything is looked at.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(super) struct SyncBody {
+    /// None named: the source is listed, and only what differs is fetched.
+    #[serde(default)]
     changed_files: Option<Vec<ChangedFile>>,
+    /// Answer only when the revision is live, has failed, or this time is over; milliseconds.
+    #[serde(default)]
+    #[schema(maximum = 60000)]
     wait_ms: u64,
+    #[serde(default)]
     priority: Priority,
 }
 
 /// A file that the caller changed: an object, or just its path.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-enum ChangedFile {
-    Path(String),
-    Object {
-        path: String,
-        #[serde(default)]
-        r#type: Option<String>,
+pub(super) enum ChangedFile {
+    /// Its path, relative to the project's `frontend/` (which may stand in front).
+    Path(SentPath),
+    /// A file of the front end.
+    Frontend {
+        path: SentPath,
+        #[serde(default, rename = "type")]
+        _kind: Option<Frontend>,
         /// Taken and not relied on: the source says what is there.
+        #[serde(default, rename = "deleted")]
+        _deleted: bool,
+    },
+    /// Any other file: left alone, and listed under `ignored`.
+    Other {
+        path: String,
+        #[serde(rename = "type")]
+        #[schema(pattern = "^(?!frontend$)")]
+        _kind: String,
         #[serde(default, rename = "deleted")]
         _deleted: bool,
     },
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct BuildBody {
+/// A path as it was sent, not checked yet.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = SourcePath)]
+pub(super) struct SentPath(String);
+
+/// The type of files that are synced.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Frontend {
+    /// The only one.
+    Frontend,
+}
+
+/// How to build; without a body, as ever.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(super) struct BuildBody {
+    /// Forget the project's caches first.
+    #[serde(default)]
     clean: bool,
+    /// Answer only when the revision is live, has failed, or this time is over; milliseconds.
+    #[serde(default)]
+    #[schema(maximum = 60000)]
     wait_ms: u64,
+    #[serde(default)]
     priority: Priority,
 }
 
-#[derive(Debug, Serialize)]
-struct SyncResponse {
-    status: &'static str,
+/// What became of a request.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Progress {
+    /// The sources are what they were.
+    NoChanges,
+    /// The revision is accepted; its build waits or runs.
+    Building,
+    /// The revision is live.
+    Ready,
+    /// Its build failed.
+    Error,
+}
+
+/// Which revision a request led to, and where it is to be seen.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SyncResponse {
+    status: Progress,
     project_id: ProjectId,
     revision: Revision,
+    /// Paths whose content is new.
     changes: Vec<String>,
+    /// Paths that are gone.
     deleted: Vec<String>,
+    /// Paths that were left alone.
     ignored: Vec<String>,
     preview_url: String,
     status_url: String,
     logs_url: String,
+    /// With `wait_ms`: the build that was waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     build: Option<BuildRecord>,
 }
 
-/// `POST /sync-project/{id}`
+/// Takes over changed files from the source, then builds if anything really changed.
+#[utoipa::path(
+    post, path = "/sync-project/{id}", tag = "control", params(("id" = ProjectId, Path, description = "The project")), request_body = SyncBody,
+    responses(
+        (status = 200, description = "Nothing is to be built, or with `wait_ms` its build has ended", body = SyncResponse, links(
+            ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
+            ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
+            ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
+            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+        )),
+        (status = 202, description = "Accepted, and durable: its build follows", body = SyncResponse, links(
+            ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
+            ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
+            ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
+            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+        )),
+        OfSync
+    ),
+    security(("token" = []), ("project_token" = []), ("project_token_in_address" = []), ("signature" = []))
+)]
 pub(super) async fn sync_project(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
     let body = authorized_body(&app, &request, payload, &project).await?;
@@ -79,7 +154,26 @@ pub(super) async fn sync_project(app: Data<App>, id: Path<String>, request: Http
     take_in(&app, project, sync, ignored, wait).await
 }
 
-/// `POST /build/{id}`
+/// Builds now, even if nothing changed.
+#[utoipa::path(
+    post, path = "/build/{id}", tag = "control", params(("id" = ProjectId, Path, description = "The project")), request_body = BuildBody,
+    responses(
+        (status = 200, description = "Nothing is to be built, or with `wait_ms` its build has ended", body = SyncResponse, links(
+            ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
+            ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
+            ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
+            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+        )),
+        (status = 202, description = "Accepted, and durable: its build follows", body = SyncResponse, links(
+            ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
+            ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
+            ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
+            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+        )),
+        OfBuild
+    ),
+    security(("token" = []), ("project_token" = []), ("project_token_in_address" = []), ("signature" = []))
+)]
 pub(super) async fn build(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
     let body = authorized_body(&app, &request, payload, &project).await?;
@@ -90,7 +184,12 @@ pub(super) async fn build(app: Data<App>, id: Path<String>, request: HttpRequest
     take_in(&app, project, sync, Vec::new(), wait).await
 }
 
-/// `DELETE /projects/{id}`
+/// Forgets the project and everything of it on this machine, never the source.
+#[utoipa::path(
+    delete, path = "/projects/{id}", tag = "control", params(("id" = ProjectId, Path, description = "The project")),
+    responses((status = 204, description = "Forgotten"), OfDelete),
+    security(("token" = []), ("project_token" = []), ("project_token_in_address" = []))
+)]
 pub(super) async fn delete(app: Data<App>, id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
     authorize(&app, &request, Scope::Control, Some(&project))?;
@@ -110,14 +209,13 @@ fn split_paths(files: Option<Vec<ChangedFile>>) -> Result<(Option<BTreeSet<Sourc
     let Some(files) = files.filter(|files| !files.is_empty()) else { return Ok((None, Vec::new())) };
     let (mut paths, mut ignored) = (BTreeSet::new(), Vec::new());
     for file in files {
-        let (path, kind) = match file {
-            ChangedFile::Path(path) => (path, None),
-            ChangedFile::Object { path, r#type, .. } => (path, r#type),
+        let path = match file {
+            ChangedFile::Path(SentPath(path)) | ChangedFile::Frontend { path: SentPath(path), .. } => path,
+            ChangedFile::Other { path, .. } => {
+                ignored.push(path);
+                continue;
+            }
         };
-        if kind.is_some_and(|kind| kind != FRONTEND) {
-            ignored.push(path);
-            continue;
-        }
         let parsed = SourcePath::parse_request(&path).map_err(|reason| ApiError::InvalidPath { path, reason })?;
         paths.insert(parsed);
     }
@@ -131,7 +229,7 @@ async fn take_in(app: &Data<App>, project: ProjectId, sync: SyncRequest, ignored
     ignored.extend(answer.rejected.into_iter().map(|(name, _)| name));
     let texts = |paths: Vec<SourcePath>| paths.into_iter().map(String::from).collect();
     let mut response = SyncResponse {
-        status: if answer.building { "building" } else { "no_changes" },
+        status: if answer.building { Progress::Building } else { Progress::NoChanges },
         revision: answer.revision,
         changes: texts(answer.changes),
         deleted: texts(answer.deleted),
@@ -155,8 +253,8 @@ async fn take_in(app: &Data<App>, project: ProjectId, sync: SyncRequest, ignored
     Ok(if answer.building { HttpResponse::Accepted() } else { HttpResponse::Ok() }.json(response))
 }
 
-fn verdict(status: &Status, revision: Revision) -> &'static str {
-    if status.live.as_ref().is_some_and(|live| live.revision >= revision) { "ready" } else { "error" }
+fn verdict(status: &Status, revision: Revision) -> Progress {
+    if status.live.as_ref().is_some_and(|live| live.revision >= revision) { Progress::Ready } else { Progress::Error }
 }
 
 /// Runs `work` where it goes on even if the caller hangs up: a sync that has begun comes to its end.
@@ -180,7 +278,7 @@ mod tests {
         let paths: Vec<_> = paths.expect("some").into_iter().map(String::from).collect();
         assert_eq!((paths, ignored), (vec!["a.ts".into(), "b.ts".into(), "c.ts".into()], vec!["api/x.py".to_owned()]));
         assert!(split_paths(None).expect("valid").0.is_none() && split_paths(Some(Vec::new())).expect("valid").0.is_none());
-        let bad = split_paths(Some(vec![ChangedFile::Path("../x".into())]));
+        let bad = split_paths(Some(vec![ChangedFile::Path(SentPath("../x".into()))]));
         assert!(matches!(bad, Err(ApiError::InvalidPath { .. })));
     }
 }

@@ -1,12 +1,13 @@
 //! The one error that clients see: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
 //! Invariant: every error of the floors below is mapped here, by an exhaustive match; what is internal is
-//! logged once and never sent.
+//! logged once and never sent. [`Code`] is the one list of codes: the API's description is made from it.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::auth::Unauthorized;
 use crate::domain::ids::{InvalidBuildId, InvalidProjectId};
@@ -17,7 +18,7 @@ use crate::state::StateError;
 use crate::sync::SyncError;
 
 /// The media type of every error.
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// What a caller is told to wait, seconds, where no better figure is known.
 const RETRY_AFTER_S: u32 = 2;
 
@@ -60,103 +61,171 @@ pub enum ApiError {
     Internal(#[from] anyhow::Error),
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// The closed set of codes, each with its text, its status and what it means. The text is taken as a `tt`: utoipa does not see through a
+/// `literal`.
+macro_rules! codes {
+    ($($variant:ident => $text:tt, $status:ident, $meaning:literal;)+) => {
+        /// The stable name of an error.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+        pub(super) enum Code { $(#[doc = $meaning] #[serde(rename = $text)] $variant),+ }
+
+        impl Code {
+            /// Every code.
+            #[cfg(test)]
+            pub(super) const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// As callers see it.
+            pub(super) const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The status that it comes with, always the same.
+            pub(super) const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status),+ }
+            }
+
+            /// When a caller gets it.
+            pub(super) const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidProjectId => "invalid_project_id", BAD_REQUEST, "the project id has not the form of one";
+    InvalidBuildId => "invalid_build_id", BAD_REQUEST, "the build id is no ULID";
+    InvalidPath => "invalid_path", BAD_REQUEST, "a path cannot be one of a source file";
+    InvalidBody => "invalid_body", BAD_REQUEST, "the body is not the JSON that is expected, `detail` says where";
+    InvalidQuery => "invalid_query", BAD_REQUEST, "a value in the query is not what is expected";
+    Unauthorized => "unauthorized", UNAUTHORIZED, "no valid credentials for this call on this project";
+    UnknownProject => "unknown_project", NOT_FOUND, "no project of this name is known";
+    UnknownBuild => "unknown_build", NOT_FOUND, "the project has no such build, or no longer";
+    NotFound => "not_found", NOT_FOUND, "there is nothing at this address";
+    MethodNotAllowed => "method_not_allowed", METHOD_NOT_ALLOWED, "the address takes other methods, see `Allow`";
+    BodyTimeout => "body_timeout", REQUEST_TIMEOUT, "the body did not arrive in time";
+    LabelTaken => "label_taken", CONFLICT, "another project has the host name that this one would get";
+    BodyTooLarge => "body_too_large", PAYLOAD_TOO_LARGE, "the body is larger than `server.max_body_kb`";
+    UnsupportedMediaType => "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "a body is `application/json`";
+    FileTooLarge => "file_too_large", UNPROCESSABLE_ENTITY, "a source file is larger than `sync.max_file_mb`";
+    TooManyFiles => "too_many_files", UNPROCESSABLE_ENTITY, "the source has more files than `sync.max_files`";
+    ProjectTooLarge => "project_too_large", UNPROCESSABLE_ENTITY, "the source is larger than `sync.max_project_mb`";
+    PathClash => "path_clash", UNPROCESSABLE_ENTITY, "a source file has the name of a folder";
+    QueueFull => "queue_full", TOO_MANY_REQUESTS, "`queue.max_pending` projects wait already";
+    Internal => "internal", INTERNAL_SERVER_ERROR, "a fault of the daemon, its log says more";
+    SourceDenied => "source_denied", BAD_GATEWAY, "the source refuses the daemon's credentials";
+    SourceMisconfigured => "source_misconfigured", BAD_GATEWAY, "the source is not where the configuration says";
+    SourceCorrupt => "source_corrupt", BAD_GATEWAY, "the source sent other bytes than it said";
+    SourceUnavailable => "source_unavailable", SERVICE_UNAVAILABLE, "the source does not answer";
+    StateUnavailable => "state_unavailable", SERVICE_UNAVAILABLE, "the daemon's state cannot be read or written right now";
+    Draining => "draining", SERVICE_UNAVAILABLE, "the daemon is about to stop";
+    Disk => "disk", INSUFFICIENT_STORAGE, "the daemon's disk cannot be read or written right now";
+}
+
+/// An error as clients see it (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// `urn:previewd:` and the code.
+    #[schema(format = "uri")]
     r#type: String,
-    title: &'a str,
+    /// The name of the status.
+    title: &'static str,
+    /// The status.
     status: u16,
+    /// What went wrong this time, for a person.
     detail: String,
-    code: &'a str,
+    /// For programs: stable.
+    code: Code,
 }
 
 impl ApiError {
-    /// The stable name of the error, and its status.
-    fn code(&self) -> (&'static str, StatusCode) {
+    /// The stable name of the error.
+    fn code(&self) -> Code {
         match self {
-            Self::InvalidProjectId(_) => ("invalid_project_id", StatusCode::BAD_REQUEST),
-            Self::InvalidBuildId(_) => ("invalid_build_id", StatusCode::BAD_REQUEST),
-            Self::InvalidPath { .. } => ("invalid_path", StatusCode::BAD_REQUEST),
-            Self::InvalidBody(_) => ("invalid_body", StatusCode::BAD_REQUEST),
-            Self::InvalidQuery(_) => ("invalid_query", StatusCode::BAD_REQUEST),
-            Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            Self::BodyTooLarge { .. } => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
-            Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT),
-            Self::Unauthorized(_) => ("unauthorized", StatusCode::UNAUTHORIZED),
-            Self::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
-            Self::UnknownBuild => ("unknown_build", StatusCode::NOT_FOUND),
-            Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
-            Self::MethodNotAllowed(_) => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::InvalidProjectId(_) => Code::InvalidProjectId,
+            Self::InvalidBuildId(_) => Code::InvalidBuildId,
+            Self::InvalidPath { .. } => Code::InvalidPath,
+            Self::InvalidBody(_) => Code::InvalidBody,
+            Self::InvalidQuery(_) => Code::InvalidQuery,
+            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::BodyTimeout => Code::BodyTimeout,
+            Self::Unauthorized(_) => Code::Unauthorized,
+            Self::UnknownProject => Code::UnknownProject,
+            Self::UnknownBuild => Code::UnknownBuild,
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::Intake(error) => intake_code(error),
             Self::State(error) => state_code(error),
-            Self::Internal(_) => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Internal(_) => Code::Internal,
         }
     }
 
     /// What a caller is told: of a fault of ours no more than that there is one.
     fn detail(&self) -> String {
-        match self.code().0 {
-            "state_unavailable" => "the state cannot be read or written right now".to_owned(),
-            "disk" => "the disk here cannot be read or written right now".to_owned(),
+        match self.code() {
+            Code::StateUnavailable => "the state cannot be read or written right now".to_owned(),
+            Code::Disk => "the disk here cannot be read or written right now".to_owned(),
             _ => self.to_string(),
-        }
-    }
-
-    fn retry_after_s(&self) -> Option<u32> {
-        match self.code().1 {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_S),
-            _ => None,
         }
     }
 }
 
-fn intake_code(error: &IntakeError) -> (&'static str, StatusCode) {
+/// What a caller is told to wait before it tries again, seconds, where that makes sense.
+pub(super) fn retry_after_s(status: StatusCode) -> Option<u32> {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_S),
+        _ => None,
+    }
+}
+
+fn intake_code(error: &IntakeError) -> Code {
     match error {
-        IntakeError::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE),
-        IntakeError::QueueFull { .. } => ("queue_full", StatusCode::TOO_MANY_REQUESTS),
-        IntakeError::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
+        IntakeError::Draining => Code::Draining,
+        IntakeError::QueueFull { .. } => Code::QueueFull,
+        IntakeError::UnknownProject => Code::UnknownProject,
         IntakeError::Sync(error) => sync_code(error),
         IntakeError::State(error) => state_code(error),
     }
 }
 
-fn state_code(error: &StateError) -> (&'static str, StatusCode) {
+fn state_code(error: &StateError) -> Code {
     match error {
-        StateError::LabelTaken => ("label_taken", StatusCode::CONFLICT),
-        StateError::Sqlite(_) | StateError::Decode(_) | StateError::TooNew { .. } | StateError::Stopped => {
-            ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE)
-        }
+        StateError::LabelTaken => Code::LabelTaken,
+        StateError::Sqlite(_) | StateError::Decode(_) | StateError::TooNew { .. } | StateError::Stopped => Code::StateUnavailable,
     }
 }
 
-fn sync_code(error: &SyncError) -> (&'static str, StatusCode) {
+fn sync_code(error: &SyncError) -> Code {
     match error {
         SyncError::Source(error) => match error {
-            SourceError::Unavailable(_) => ("source_unavailable", StatusCode::SERVICE_UNAVAILABLE),
-            SourceError::Denied(_) => ("source_denied", StatusCode::BAD_GATEWAY),
-            SourceError::Misconfigured(_) => ("source_misconfigured", StatusCode::BAD_GATEWAY),
-            SourceError::Corrupt { .. } => ("source_corrupt", StatusCode::BAD_GATEWAY),
-            SourceError::TooLarge { .. } => ("file_too_large", StatusCode::UNPROCESSABLE_ENTITY),
-            SourceError::TooManyFiles { .. } => ("too_many_files", StatusCode::UNPROCESSABLE_ENTITY),
-            SourceError::Local(_) => ("disk", StatusCode::INSUFFICIENT_STORAGE),
+            SourceError::Unavailable(_) => Code::SourceUnavailable,
+            SourceError::Denied(_) => Code::SourceDenied,
+            SourceError::Misconfigured(_) => Code::SourceMisconfigured,
+            SourceError::Corrupt { .. } => Code::SourceCorrupt,
+            SourceError::TooLarge { .. } => Code::FileTooLarge,
+            SourceError::TooManyFiles { .. } => Code::TooManyFiles,
+            SourceError::Local(_) => Code::Disk,
         },
-        SyncError::ProjectTooLarge { .. } => ("project_too_large", StatusCode::UNPROCESSABLE_ENTITY),
-        SyncError::Clash(_) => ("path_clash", StatusCode::UNPROCESSABLE_ENTITY),
-        SyncError::Disk(_) => ("disk", StatusCode::INSUFFICIENT_STORAGE),
+        SyncError::ProjectTooLarge { .. } => Code::ProjectTooLarge,
+        SyncError::Clash(_) => Code::PathClash,
+        SyncError::Disk(_) => Code::Disk,
     }
 }
 
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
-        self.code().1
+        self.code().status()
     }
 
     fn error_response(&self) -> HttpResponse {
-        let (code, status) = self.code();
+        let code = self.code();
+        let status = code.status();
         if status.is_server_error() {
-            tracing::error!(code, error = ?self, "a call failed");
+            tracing::error!(code = code.as_str(), error = ?self, "a call failed");
         }
         let problem = Problem {
-            r#type: format!("urn:previewd:{code}"),
+            r#type: format!("urn:previewd:{}", code.as_str()),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: self.detail(),
@@ -164,7 +233,7 @@ impl ResponseError for ApiError {
         };
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
-        if let Some(seconds) = self.retry_after_s() {
+        if let Some(seconds) = retry_after_s(status) {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
         }
         if let Self::MethodNotAllowed(allow) = self {

@@ -15,32 +15,31 @@ use crate::app::App;
 use crate::auth::{Credentials, Scope, Signed};
 use crate::domain::ProjectId;
 
-const SIGNATURE_HEADER: &str = "x-previewd-signature";
+pub(super) const SIGNATURE_HEADER: &str = "x-previewd-signature";
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Everything that a query string of ours can hold; unknown names are ignored.
-#[derive(Debug, Default, serde::Deserialize)]
-pub(super) struct Query {
-    pub(super) build: Option<String>,
-    pub(super) follow: Option<bool>,
-    pub(super) limit: Option<u32>,
-    pub(super) cursor: Option<String>,
-    pub(super) state: Option<String>,
-    pub(super) q: Option<String>,
-    pub(super) token: Option<String>,
+/// A credential in an address; every other name in the query is somebody else's.
+#[derive(serde::Deserialize)]
+struct InAddress {
+    token: Option<String>,
 }
 
-/// Parses the query string.
-pub(super) fn query(request: &HttpRequest) -> Result<Query, ApiError> {
-    let parsed = actix_web::web::Query::<Query>::from_query(request.query_string());
+/// Parses the query string into what the call takes from it; names that it does not know are ignored.
+pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
+    let parsed = actix_web::web::Query::<T>::from_query(request.query_string());
     parsed.map(actix_web::web::Query::into_inner).map_err(|e| ApiError::InvalidQuery(e.to_string()))
+}
+
+/// `?token=…`
+pub(super) fn token_in_address(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    Ok(query::<InAddress>(request)?.token)
 }
 
 /// Requires `scope`, on one project or (`None`) on all.
 pub(super) fn authorize(app: &App, request: &HttpRequest, scope: Scope, project: Option<&ProjectId>) -> Result<(), ApiError> {
-    let query = query(request)?;
-    let credentials = Credentials { bearer: bearer(request), project_token: query.token.as_deref(), signature: None };
+    let token = token_in_address(request)?;
+    let credentials = Credentials { bearer: bearer(request), project_token: token.as_deref(), signature: None };
     Ok(app.auth.authorize(credentials, scope, project)?)
 }
 

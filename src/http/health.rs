@@ -7,8 +7,10 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Data;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
+use super::openapi::OfMetrics;
 use crate::app::App;
 use crate::config::SandboxMode;
 
@@ -20,19 +22,37 @@ const DISK_INODES_MIN: u64 = 1000;
 /// The source is asked at most so often, however often health is.
 const SOURCE_EVERY: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone, Serialize)]
+/// One check's own verdict.
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct Check {
     ok: bool,
+    /// What was found, for a person.
     detail: String,
 }
 
-#[derive(Debug, Serialize)]
+/// How the daemon is.
+#[derive(Debug, Serialize, ToSchema)]
 struct Health {
-    status: &'static str,
-    checks: Checks,
+    status: Overall,
+    /// Missing where nothing was checked: of `/health/live`, and while draining.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Checks>,
 }
 
-#[derive(Debug, Serialize)]
+/// All checks in one word.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Overall {
+    /// Nothing is wrong.
+    Ok,
+    /// A check fails.
+    Failing,
+    /// It is about to stop.
+    Draining,
+}
+
+/// Everything that is checked.
+#[derive(Debug, Serialize, ToSchema)]
 struct Checks {
     source: Check,
     store: Check,
@@ -56,22 +76,31 @@ fn verdict<T: ToString, E: ToString>(result: Result<T, E>) -> Check {
     }
 }
 
-/// `GET /health`: 503 where any check fails.
+/// Every check's verdict.
+#[utoipa::path(
+    get, path = "/health", tag = "operations",
+    responses((status = 200, description = "All checks pass", body = Health), (status = 503, description = "A check fails", body = Health))
+)]
 pub(super) async fn health(app: Data<App>) -> HttpResponse {
     let checks = check_all(&app).await;
     let ok = checks.all().iter().all(|check| check.ok);
-    answer(ok, &Health { status: if ok { "ok" } else { "failing" }, checks })
+    answer(ok, &Health { status: if ok { Overall::Ok } else { Overall::Failing }, checks: Some(checks) })
 }
 
-/// `GET /health/live`: the process answers.
+/// Whether the process answers.
+#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, description = "It does", body = Health)))]
 pub(super) async fn live() -> HttpResponse {
-    answer(true, &serde_json::json!({ "status": "ok" }))
+    answer(true, &Health { status: Overall::Ok, checks: None })
 }
 
-/// `GET /health/ready`: like health, and not draining either.
+/// Like health, and not draining either.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "operations",
+    responses((status = 200, description = "It takes work", body = Health), (status = 503, description = "A check fails, or it is about to stop", body = Health))
+)]
 pub(super) async fn ready(app: Data<App>) -> HttpResponse {
     if app.queue.is_draining() {
-        return answer(false, &serde_json::json!({ "status": "draining" }));
+        return answer(false, &Health { status: Overall::Draining, checks: None });
     }
     health(app).await
 }
@@ -142,7 +171,11 @@ async fn check_queue(app: &Data<App>) -> Check {
     }
 }
 
-/// `GET /metrics`
+/// Metrics, as Prometheus reads them.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations",
+    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"), OfMetrics)
+)]
 pub(super) async fn metrics(app: Data<App>) -> Result<HttpResponse, ApiError> {
     let counts = app.store.pending().await?;
     app.metrics.queue_depth.with_label_values(&["interactive"]).set(counts.interactive.into());
@@ -152,7 +185,8 @@ pub(super) async fn metrics(app: Data<App>) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(app.metrics.text()?))
 }
 
-/// `GET /`
+/// The operator's page.
+#[utoipa::path(get, path = "/", tag = "operations", responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
 pub(super) async fn front_page(app: Data<App>) -> HttpResponse {
     let warning = if app.door.mode() == SandboxMode::Off { "<p><b>build.sandbox is off: builds run without protection.</b></p>" } else { "" };
     let page = format!(

@@ -6,10 +6,13 @@ use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures::stream::{self, Stream, StreamExt};
+use serde::Deserialize;
 use tokio::sync::watch;
+use utoipa::IntoParams;
 
 use super::error::ApiError;
 use super::extract::{authorize, query};
+use super::openapi::OfLogs;
 use crate::app::App;
 use crate::auth::Scope;
 use crate::builder::read_log;
@@ -19,11 +22,35 @@ use crate::events::{LogFeed, LogLine, Progress};
 /// Which build's log is shown.
 const BUILD_HEADER: &str = "x-previewd-build";
 
-/// `?build=` names a build, else it is the one that runs, else the newest. `?follow=true` answers with Server-Sent Events.
+/// Which log, and how.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LogsQuery {
+    /// A certain build; without it, the one that runs, else the newest.
+    #[param(value_type = BuildId, required = false)]
+    build: Option<String>,
+    /// Answer with Server-Sent Events: an event `log` for each line so far and each that comes, `end` when the build ends.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// A build's log: as text, as JSON lines, or followed live.
+#[utoipa::path(
+    get, path = "/logs/{id}", tag = "read", params(("id" = ProjectId, Path, description = "The project"), LogsQuery),
+    responses(
+        (status = 200, description = "The log", content(
+            (String = "text/plain"),
+            (LogLine = "application/x-ndjson"),
+            (String = "text/event-stream")
+        ), headers(("x-previewd-build" = BuildId, description = "Which build's log this is"))),
+        OfLogs
+    ),
+    security(("token" = []), ("project_token" = []), ("project_token_in_address" = []))
+)]
 pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
     authorize(&app, &request, Scope::Read, Some(&project))?;
-    let query = query(&request)?;
+    let query: LogsQuery = query(&request)?;
     let snapshot = app.store.snapshot(project.clone()).await?.ok_or(ApiError::UnknownProject)?;
     let build: BuildId = match query.build {
         Some(text) => text.parse()?,
@@ -32,7 +59,7 @@ pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest)
     if app.store.build(project.clone(), build).await?.is_none() {
         return Err(ApiError::UnknownBuild);
     }
-    let follow = query.follow.unwrap_or(false);
+    let follow = query.follow;
     let feed = app.events.log(build);
     if let Some(feed) = feed.clone().filter(|_| follow) {
         return Ok(event_stream(build, follow_feed(feed)));

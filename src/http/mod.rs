@@ -9,6 +9,7 @@ mod extract;
 mod health;
 mod logs;
 mod observe;
+mod openapi;
 mod preview;
 mod private;
 mod read;
@@ -23,32 +24,41 @@ use actix_web::{HttpResponse, Route};
 use crate::app::App;
 pub use error::ApiError;
 pub use observe::observe;
+pub use openapi::document;
 
 /// The methods of an address that is only read.
 const READ: &str = "GET, HEAD";
 
-/// Every route.
+/// Every route: its address, the methods that it takes as `Allow` says them, what it does. The description of the API
+/// (`openapi`) has the same ones.
+const ROUTES: &[(&str, &str, fn() -> Route)] = &[
+    ("/sync-project/{id}", "POST", || web::post().to(control::sync_project)),
+    ("/build/{id}", "POST", || web::post().to(control::build)),
+    ("/status/{id}", READ, || get().to(read::status)),
+    ("/builds/{id}", READ, || get().to(read::builds)),
+    ("/logs/{id}", READ, || get().to(logs::logs)),
+    ("/projects", READ, || get().to(read::projects)),
+    ("/projects/{id}", "DELETE", || web::delete().to(control::delete)),
+    ("/health", READ, || get().to(health::health)),
+    ("/health/live", READ, || get().to(health::live)),
+    ("/health/ready", READ, || get().to(health::ready)),
+    ("/metrics", READ, || get().to(health::metrics)),
+    ("/openapi.json", READ, || get().to(openapi::openapi)),
+    ("/", READ, || get().to(health::front_page)),
+    ("/preview/{id}", READ, || get().to(preview::without_slash)),
+    ("/preview/{id}/{path:.*}", READ, || get().to(preview::by_path)),
+];
+
+/// Sets up both faces.
 pub fn routes(config: &mut ServiceConfig) {
     let preview_host = web::scope("")
         .guard(guard::fn_guard(|context| is_preview_host(context.app_data::<Data<App>>(), context.head())))
         .default_service(web::to(preview::by_host));
-    config
-        .service(preview_host)
-        .service(resource("/sync-project/{id}", "POST", web::post().to(control::sync_project)))
-        .service(resource("/build/{id}", "POST", web::post().to(control::build)))
-        .service(resource("/status/{id}", READ, get().to(read::status)))
-        .service(resource("/builds/{id}", READ, get().to(read::builds)))
-        .service(resource("/logs/{id}", READ, get().to(logs::logs)))
-        .service(resource("/projects", READ, get().to(read::projects)))
-        .service(resource("/projects/{id}", "DELETE", web::delete().to(control::delete)))
-        .service(resource("/health", READ, get().to(health::health)))
-        .service(resource("/health/live", READ, get().to(health::live)))
-        .service(resource("/health/ready", READ, get().to(health::ready)))
-        .service(resource("/metrics", READ, get().to(health::metrics)))
-        .service(resource("/", READ, get().to(health::front_page)))
-        .service(web::resource("/preview/{id}").route(web::to(preview::without_slash)))
-        .service(web::resource("/preview/{id}/{path:.*}").route(web::to(preview::by_path)))
-        .default_service(web::to(not_found));
+    config.service(preview_host);
+    for (path, allow, route) in ROUTES {
+        config.service(resource(path, allow, route()));
+    }
+    config.default_service(web::to(not_found));
 }
 
 /// `GET`, and `HEAD` wherever there is a `GET`: the server leaves the body out.

@@ -8,7 +8,8 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use super::error::ApiError;
+use super::error::{ApiError, Problem};
+use super::openapi::{OfPreview, OfProjectId};
 use super::private::{self, Admission};
 use super::representation::{Conditions, Representation, is_page, represent};
 use crate::app::App;
@@ -49,13 +50,32 @@ pub(super) async fn by_host(app: Data<App>, request: HttpRequest) -> Result<Http
     serve(&app, &request, Target { project, build: target.build, path, prefix: None }).await
 }
 
-/// `GET /preview/{id}` without a slash
+/// A preview's address without its slash.
+#[utoipa::path(
+    get, path = "/preview/{id}", tag = "previews", params(("id" = ProjectId, Path, description = "The project")),
+    responses((status = 308, description = "With the slash", headers(("Location" = String))), OfProjectId)
+)]
 pub(super) async fn without_slash(id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     id.parse::<ProjectId>()?;
     Ok(redirect_with_slash(&request))
 }
 
-/// `GET /preview/{id}/…`, `GET /preview/{id}/@{build_id}/…`
+/// A file of the live release, or below `@{build_id}/` of a retained build.
+#[utoipa::path(
+    get, path = "/preview/{id}/{path}", tag = "previews",
+    params(("id" = ProjectId, Path, description = "The project"), ("path" = String, Path, description = "The file's path, with any number of slashes; may be empty")),
+    responses(
+        OfPreview,
+        (status = 200, description = "The file", body = [u8], content_type = "*/*"),
+        (status = 206, description = "A part of it, as `Range` asked", body = [u8], content_type = "*/*"),
+        (status = 304, description = "It is what `If-None-Match` says"),
+        (status = 308, description = "A folder, with its slash", headers(("Location" = String))),
+        (status = 404, description = "No such file or build, or nothing was ever published", content((String = "text/html"), (String = "text/plain"), (Problem = "application/problem+json"))),
+        (status = 416, description = "It has no such part"),
+        (status = 503, description = "The first build waits, runs or failed: a page that says so", content((String = "text/html"), (Problem = "application/problem+json"))),
+    ),
+    security((), ("project_token" = []), ("project_token_in_address" = []))
+)]
 pub(super) async fn by_path(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     // Taken from the request line: the router's own value is decoded already.
     let rest = request.uri().path().strip_prefix("/preview/").ok_or(ApiError::NotFound)?;

@@ -7,7 +7,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::ApiError;
-use super::extract::{bearer, query};
+use super::extract::{bearer, token_in_address};
 use crate::app::App;
 use crate::auth::{Credentials, Scope};
 use crate::domain::ProjectId;
@@ -25,7 +25,7 @@ pub(super) enum Admission {
 /// Lets a visitor in, or refuses. `own_origin`: host mode, where a cookie reaches this preview alone.
 pub(super) fn admit(app: &App, request: &HttpRequest, project: &ProjectId, own_origin: bool) -> Result<Admission, ApiError> {
     let allow = |credentials| app.auth.authorize(credentials, Scope::Preview, Some(project));
-    let token = query(request)?.token;
+    let token = token_in_address(request)?;
     if let Some(token) = token.as_deref().filter(|_| own_origin) {
         allow(Credentials { project_token: Some(token), ..Credentials::default() })?;
         return Ok(Admission::TokenInAddress(keep_as_cookie(request, token)));
