@@ -1,4 +1,4 @@
-//! The calls that change something: sync, build, delete.
+//! The calls that change something: sync, build, roll back, delete.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::extract::{authorize, authorized_body, parse_json};
-use super::openapi::{OfBuild, OfDelete, OfSync};
+use super::extract::{authorize, authorized_body, bounded_body, parse_json};
+use super::openapi::{OfBuild, OfDelete, OfRollback, OfSync};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::domain::status::Status;
-use crate::domain::{BuildRecord, Priority, ProjectId, Revision, SourcePath};
+use crate::domain::{BuildId, BuildRecord, Priority, ProjectId, Revision, SourcePath};
 use crate::queue::{SyncRequest, scope_of};
 use crate::sync::SyncScope;
 
@@ -89,6 +89,15 @@ pub(super) struct BuildBody {
     priority: Priority,
 }
 
+/// Which release is to be live.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(super) struct RollbackBody {
+    /// A build that is still retained.
+    #[schema(required, value_type = BuildId)]
+    build_id: Option<String>,
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -131,13 +140,13 @@ pub(super) struct SyncResponse {
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
             ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
             ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
-            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id"))))
         )),
         (status = 202, description = "Accepted, and durable: its build follows", body = SyncResponse, links(
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
             ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
             ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
-            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id"))))
         )),
         OfSync
     ),
@@ -162,13 +171,13 @@ pub(super) async fn sync_project(app: Data<App>, id: Path<String>, request: Http
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
             ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
             ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
-            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id"))))
         )),
         (status = 202, description = "Accepted, and durable: its build follows", body = SyncResponse, links(
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
             ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
             ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
-            ("delete" = (operation_id = "delete", parameters(("id" = "$request.path.id"))))
+            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id"))))
         )),
         OfBuild
     ),
@@ -184,9 +193,27 @@ pub(super) async fn build(app: Data<App>, id: Path<String>, request: HttpRequest
     take_in(&app, project, sync, Vec::new(), wait).await
 }
 
+/// Makes a retained release live again, at once.
+#[utoipa::path(
+    post, path = "/rollback/{id}", tag = "control", params(("id" = ProjectId, Path, description = "The project")), request_body = RollbackBody,
+    responses((status = 200, description = "It is live: the status object", body = Status), OfRollback),
+    security(("token" = []), ("project_token" = []), ("project_token_in_address" = []))
+)]
+pub(super) async fn rollback(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+    let project: ProjectId = id.parse()?;
+    authorize(&app, &request, Scope::Control, Some(&project))?;
+    let body = bounded_body(&app, payload).await?;
+    let body: RollbackBody = parse_json(&request, &body)?;
+    let build: BuildId = body.build_id.ok_or_else(|| ApiError::InvalidBody("at build_id: it is missing".into()))?.parse()?;
+    let of = project.clone();
+    on_runtime(&app, |app| async move { app.queue.roll_back(&of, build).await }).await??;
+    let status = app.board.status(&project).await?.ok_or(ApiError::UnknownProject)?;
+    Ok(HttpResponse::Ok().json(status))
+}
+
 /// Forgets the project and everything of it on this machine, never the source.
 #[utoipa::path(
-    delete, path = "/projects/{id}", tag = "control", params(("id" = ProjectId, Path, description = "The project")),
+    delete, path = "/projects/{id}", operation_id = "delete_project", tag = "control", params(("id" = ProjectId, Path, description = "The project")),
     responses((status = 204, description = "Forgotten"), OfDelete),
     security(("token" = []), ("project_token" = []), ("project_token_in_address" = []))
 )]

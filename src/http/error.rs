@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::auth::Unauthorized;
 use crate::domain::ids::{InvalidBuildId, InvalidProjectId};
 use crate::domain::paths::PathError;
-use crate::queue::IntakeError;
+use crate::queue::{IntakeError, RollbackError};
 use crate::source::SourceError;
 use crate::state::StateError;
 use crate::sync::SyncError;
@@ -55,6 +55,8 @@ pub enum ApiError {
     MethodNotAllowed(&'static str),
     #[error(transparent)]
     Intake(#[from] IntakeError),
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error("something went wrong here; the log says more")]
@@ -156,6 +158,7 @@ impl ApiError {
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::Intake(error) => intake_code(error),
+            Self::Rollback(error) => rollback_code(error),
             Self::State(error) => state_code(error),
             Self::Internal(_) => Code::Internal,
         }
@@ -186,6 +189,15 @@ fn intake_code(error: &IntakeError) -> Code {
         IntakeError::UnknownProject => Code::UnknownProject,
         IntakeError::Sync(error) => sync_code(error),
         IntakeError::State(error) => state_code(error),
+    }
+}
+
+fn rollback_code(error: &RollbackError) -> Code {
+    match error {
+        RollbackError::UnknownProject => Code::UnknownProject,
+        RollbackError::UnknownBuild => Code::UnknownBuild,
+        RollbackError::Disk(_) => Code::Disk,
+        RollbackError::State(error) => state_code(error),
     }
 }
 

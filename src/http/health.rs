@@ -88,14 +88,14 @@ pub(super) async fn health(app: Data<App>) -> HttpResponse {
 }
 
 /// Whether the process answers.
-#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, description = "It does", body = Health)))]
+#[utoipa::path(get, path = "/health/live", operation_id = "health_live", tag = "operations", responses((status = 200, description = "It does", body = Health)))]
 pub(super) async fn live() -> HttpResponse {
     answer(true, &Health { status: Overall::Ok, checks: None })
 }
 
 /// Like health, and not draining either.
 #[utoipa::path(
-    get, path = "/health/ready", tag = "operations",
+    get, path = "/health/ready", operation_id = "health_ready", tag = "operations",
     responses((status = 200, description = "It takes work", body = Health), (status = 503, description = "A check fails, or it is about to stop", body = Health))
 )]
 pub(super) async fn ready(app: Data<App>) -> HttpResponse {

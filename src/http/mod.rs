@@ -34,6 +34,7 @@ const READ: &str = "GET, HEAD";
 const ROUTES: &[(&str, &str, fn() -> Route)] = &[
     ("/sync-project/{id}", "POST", || web::post().to(control::sync_project)),
     ("/build/{id}", "POST", || web::post().to(control::build)),
+    ("/rollback/{id}", "POST", || web::post().to(control::rollback)),
     ("/status/{id}", READ, || get().to(read::status)),
     ("/builds/{id}", READ, || get().to(read::builds)),
     ("/logs/{id}", READ, || get().to(logs::logs)),

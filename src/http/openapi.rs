@@ -32,6 +32,7 @@ their own and no part of this description: `preview_url` says where a project's 
     paths(
         control::sync_project,
         control::build,
+        control::rollback,
         control::delete,
         read::status,
         read::builds,
@@ -162,6 +163,11 @@ problems! {
         InvalidProjectId, InvalidBody, InvalidQuery, Unauthorized, UnknownProject, BodyTimeout, LabelTaken, BodyTooLarge, UnsupportedMediaType,
         FileTooLarge, TooManyFiles, ProjectTooLarge, PathClash, QueueFull, Internal, SourceDenied, SourceMisconfigured, SourceCorrupt,
         SourceUnavailable, StateUnavailable, Draining, Disk,
+    ];
+    /// Of a rollback.
+    OfRollback: [
+        InvalidProjectId, InvalidBuildId, InvalidBody, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, BodyTimeout, BodyTooLarge,
+        UnsupportedMediaType, Internal, StateUnavailable, Disk,
     ];
     /// Of a deletion.
     OfDelete: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownProject, Internal, StateUnavailable, Disk];

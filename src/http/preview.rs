@@ -52,7 +52,7 @@ pub(super) async fn by_host(app: Data<App>, request: HttpRequest) -> Result<Http
 
 /// A preview's address without its slash.
 #[utoipa::path(
-    get, path = "/preview/{id}", tag = "previews", params(("id" = ProjectId, Path, description = "The project")),
+    get, path = "/preview/{id}", operation_id = "preview_without_slash", tag = "previews", params(("id" = ProjectId, Path, description = "The project")),
     responses((status = 308, description = "With the slash", headers(("Location" = String))), OfProjectId)
 )]
 pub(super) async fn without_slash(id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -62,7 +62,7 @@ pub(super) async fn without_slash(id: Path<String>, request: HttpRequest) -> Res
 
 /// A file of the live release, or below `@{build_id}/` of a retained build.
 #[utoipa::path(
-    get, path = "/preview/{id}/{path}", tag = "previews",
+    get, path = "/preview/{id}/{path}", operation_id = "preview", tag = "previews",
     params(("id" = ProjectId, Path, description = "The project"), ("path" = String, Path, description = "The file's path, with any number of slashes; may be empty")),
     responses(
         OfPreview,

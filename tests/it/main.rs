@@ -21,6 +21,7 @@ mod lifecycle;
 mod operations;
 mod private;
 mod queue;
+mod rollback;
 mod serving;
 mod sync;
 mod sync_safety;
