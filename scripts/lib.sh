@@ -85,3 +85,17 @@ need_node_tools() {
     die "the Node tools could not be installed"
   fi
 }
+
+# schemathesis, as tests/tools/requirements.txt has it: into target/tools/python. With the system's Python, which python3-venv belongs to.
+need_python_tools() {
+  local venv="$TOOLS/python" wanted="$ROOT/tests/tools/requirements.txt"
+  cmp -s "$wanted" "$venv/requirements.txt" && "$venv/bin/schemathesis" --version >/dev/null 2>&1 && return
+  need_debian ca-certificates python3 python3-venv
+  say "installing schemathesis into target/tools/python"
+  mkdir -p "$TOOLS"
+  rm -rf "$venv"
+  /usr/bin/python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$wanted" \
+    || die "the Python tools could not be installed"
+  cp "$wanted" "$venv/requirements.txt"
+}

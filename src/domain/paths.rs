@@ -21,10 +21,11 @@ const FRONTEND_PREFIX: &str = "frontend/";
 /// A relative path with `/` between its names, inside of a project's `frontend/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+// What can be said of a path without counting bytes, in the order of `PathError`; a `maxLength` would be as right, but makes the
+// generation of examples take minutes.
 #[schema(
     value_type = String,
-    max_length = 1024,
-    pattern = r"^(?!.*[^/]{241})(?!(?:.*/)?(?:\.\.?|\.git|node_modules)(?:/|$))[^/\\\x00-\x1f\x7f-\x9f]+(?:/[^/\\\x00-\x1f\x7f-\x9f]+){0,31}$",
+    pattern = r"^(?!.{1025})(?!.*[^/]{241})(?!(?:.*/)?(?:\.\.?|\.git|node_modules)(?:/|$))[^/\\\x00-\x1f\x7f-\x9f]+(?:/[^/\\\x00-\x1f\x7f-\x9f]+){0,31}$",
     examples("src/App.tsx")
 )]
 pub struct SourcePath(String);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::extract::{authorize, authorized_body, bounded_body, parse_json};
+use super::extract::{authorize, authorized_body, bounded_body, parse_json, whole_number};
 use super::openapi::{OfBuild, OfDelete, OfRollback, OfSync};
 use crate::app::App;
 use crate::auth::Scope;
@@ -28,7 +28,7 @@ pub(super) struct SyncBody {
     #[serde(default)]
     changed_files: Option<Vec<ChangedFile>>,
     /// Answer only when the revision is live, has failed, or this time is over; milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(maximum = 60000)]
     wait_ms: u64,
     #[serde(default)]
@@ -82,7 +82,7 @@ pub(super) struct BuildBody {
     #[serde(default)]
     clean: bool,
     /// Answer only when the revision is live, has failed, or this time is over; milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(maximum = 60000)]
     wait_ms: u64,
     #[serde(default)]
@@ -140,7 +140,8 @@ pub(super) struct SyncResponse {
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
             ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
             ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
-            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id"))))
+            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id")))),
+            ("rollback" = (operation_id = "rollback", parameters(("id" = "$request.path.id")), request_body = json!({"build_id": "$response.body#/build/build_id"})))
         )),
         (status = 202, description = "Accepted, and durable: its build follows", body = SyncResponse, links(
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
@@ -171,7 +172,8 @@ pub(super) async fn sync_project(app: Data<App>, id: Path<String>, request: Http
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),
             ("builds" = (operation_id = "builds", parameters(("id" = "$request.path.id")))),
             ("logs" = (operation_id = "logs", parameters(("id" = "$request.path.id")))),
-            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id"))))
+            ("delete" = (operation_id = "delete_project", parameters(("id" = "$request.path.id")))),
+            ("rollback" = (operation_id = "rollback", parameters(("id" = "$request.path.id")), request_body = json!({"build_id": "$response.body#/build/build_id"})))
         )),
         (status = 202, description = "Accepted, and durable: its build follows", body = SyncResponse, links(
             ("status" = (operation_id = "status", parameters(("id" = "$request.path.id")))),

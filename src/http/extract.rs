@@ -7,7 +7,8 @@ use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures::StreamExt;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
 
 use super::error::ApiError;
@@ -102,4 +103,32 @@ pub(super) fn parse_json<T: DeserializeOwned + Default>(request: &HttpRequest, b
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|e| ApiError::InvalidBody(format!("at {}: {}", e.path(), e.inner())))
+}
+
+/// Largest whole number that a float has exactly: 2^53.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// A whole number, also where it is written as `5000.0`: JSON and its schemas know one kind of number, and callers compute with floats.
+pub(super) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and in range")]
+    let from_float = |float: f64| (float.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&float)).then_some(float as u64);
+    let whole = number.as_u64().or_else(|| number.as_f64().and_then(from_float));
+    whole.ok_or_else(|| D::Error::custom(format_args!("{number} is no whole number from 0")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_come_in_either_form() {
+        let read = |text: &str| whole_number(&mut serde_json::Deserializer::from_str(text)).ok();
+        for (text, number) in [("0", 0), ("5000", 5000), ("5000.0", 5000), ("5e3", 5000), ("-0.0", 0), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(read(text), Some(number), "{text}");
+        }
+        for text in ["-1", "-1.0", "0.5", "1e300", "\"5\"", "null", "true", "[5]"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 }

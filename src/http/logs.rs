@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use tokio::sync::watch;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::extract::{authorize, query};
@@ -34,14 +34,38 @@ struct LogsQuery {
     follow: bool,
 }
 
+/// An event of a log that is followed: for the API's description, which knows events by their fields.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "events are written as text")]
+pub(super) struct LogEvent {
+    event: LogEventKind,
+    /// The line's number, from 0.
+    #[schema(pattern = "^[0-9]+$")]
+    id: Option<String>,
+    /// Of `log`, a [`LogLine`].
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+/// What an event of a log says.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "as above")]
+pub(super) enum LogEventKind {
+    /// Another line.
+    Log,
+    /// There will be no more.
+    End,
+}
+
 /// A build's log: as text, as JSON lines, or followed live.
 #[utoipa::path(
     get, path = "/logs/{id}", tag = "read", params(("id" = ProjectId, Path, description = "The project"), LogsQuery),
     responses(
-        (status = 200, description = "The log", content(
+        (status = 200, description = "The log: as text, with `Accept: application/x-ndjson` as one JSON object in each line, with `follow` as Server-Sent Events", content(
             (String = "text/plain"),
-            (LogLine = "application/x-ndjson"),
-            (String = "text/event-stream")
+            (Vec<LogLine> = "application/x-ndjson"),
+            (LogEvent = "text/event-stream")
         ), headers(("x-previewd-build" = BuildId, description = "Which build's log this is"))),
         OfLogs
     ),

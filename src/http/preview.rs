@@ -63,7 +63,7 @@ pub(super) async fn without_slash(id: Path<String>, request: HttpRequest) -> Res
 /// A file of the live release, or below `@{build_id}/` of a retained build.
 #[utoipa::path(
     get, path = "/preview/{id}/{path}", operation_id = "preview", tag = "previews",
-    params(("id" = ProjectId, Path, description = "The project"), ("path" = String, Path, description = "The file's path, with any number of slashes; may be empty")),
+    params(("id" = ProjectId, Path, description = "The project"), ("path" = String, Path, description = "The file's path, with any number of slashes; may be empty", example = "index.html")),
     responses(
         OfPreview,
         (status = 200, description = "The file", body = [u8], content_type = "*/*"),

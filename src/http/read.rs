@@ -95,7 +95,17 @@ struct ProjectView {
 /// How a project stands.
 #[utoipa::path(
     get, path = "/status/{id}", tag = "read", params(("id" = ProjectId, Path, description = "The project")),
-    responses((status = 200, description = "The status object", body = Status), OfStatus),
+    responses(
+        (status = 200, description = "The status object", body = Status, links(
+            ("log" = (operation_id = "logs", parameters(("id" = "$request.path.id"), ("build" = "$response.body#/live/build_id")))),
+            ("rollback" = (
+                operation_id = "rollback",
+                parameters(("id" = "$request.path.id")),
+                request_body = json!({"build_id": "$response.body#/live/build_id"})
+            ))
+        )),
+        OfStatus
+    ),
     security(("token" = []), ("project_token" = []), ("project_token_in_address" = []))
 )]
 pub(super) async fn status(app: Data<App>, id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
