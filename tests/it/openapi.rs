@@ -89,6 +89,7 @@ async fn every_answer_is_as_described() {
 
     let metrics = daemon.http.get("/metrics").await.text();
     let document = serde_json::from_str(&printed()).expect("JSON");
+    // What is always refused shows nothing of what its success looks like.
     assert_eq!(never_successful(&document, &metrics), Vec::<String>::new(), "{}", text(&ran));
     assert!(!daemon.log().contains("panicked"), "a panic would be an answer that never came");
 }
