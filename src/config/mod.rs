@@ -63,6 +63,8 @@ pub struct Server {
     pub public_url: String,
     pub embed_origins: Vec<String>,
     pub max_body_kb: u32,
+    pub max_connections: u32,
+    pub client_timeout_s: u32,
     pub shutdown_grace_s: u32,
 }
 
@@ -200,6 +202,11 @@ impl Config {
 }
 
 impl Server {
+    /// How long a client may take to send its headers, its body, and to take an answer.
+    pub fn client_timeout(&self) -> Duration {
+        Duration::from_secs(self.client_timeout_s.into())
+    }
+
     /// How long running builds may go on at shutdown.
     pub fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_s.into())
