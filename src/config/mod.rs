@@ -94,7 +94,31 @@ impl std::fmt::Debug for Auth {
 #[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
 pub struct Preview {
     pub private: bool,
+    pub embedder_policy: EmbedderPolicy,
     pub keep_releases: u32,
+}
+
+/// What the documents of previews say of the resources that they load (HTML Standard, "Cross-origin embedder policies").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmbedderPolicy {
+    /// Nothing: they load and embed what they like.
+    Off,
+    /// Resources of other origins are loaded without cookies.
+    Credentialless,
+    /// Resources of other origins have to allow it.
+    RequireCorp,
+}
+
+impl EmbedderPolicy {
+    /// The header's value, if there is one.
+    pub fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Credentialless => Some("credentialless"),
+            Self::RequireCorp => Some("require-corp"),
+        }
+    }
 }
 
 /// Whether builds run in the sandbox.

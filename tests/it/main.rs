@@ -12,6 +12,7 @@ mod browser;
 mod builds;
 mod cli;
 mod crash;
+mod embedding;
 mod faults;
 mod floors;
 mod harness;
