@@ -40,7 +40,13 @@ pub enum ApiError {
     UnsupportedMediaType,
     #[error("the body is larger than {limit_kb} kB, the limit server.max_body_kb")]
     BodyTooLarge { limit_kb: u32 },
-    #[error("the body did not arrive in time")]
+    #[error("the address is longer than {max} bytes")]
+    AddressTooLong { max: usize },
+    #[error("the headers are larger than {max} bytes")]
+    HeadersTooLarge { max: usize },
+    #[error("{max} connections are open, the limit server.max_connections")]
+    TooManyConnections { max: u32 },
+    #[error("the body did not arrive within server.client_timeout_s")]
     BodyTimeout,
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
@@ -108,18 +114,21 @@ codes! {
     BodyTimeout => "body_timeout", REQUEST_TIMEOUT, "the body did not arrive in time";
     LabelTaken => "label_taken", CONFLICT, "another project has the host name that this one would get";
     BodyTooLarge => "body_too_large", PAYLOAD_TOO_LARGE, "the body is larger than `server.max_body_kb`";
+    AddressTooLong => "address_too_long", URI_TOO_LONG, "the path with its query is too long";
     UnsupportedMediaType => "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "a body is `application/json`";
     FileTooLarge => "file_too_large", UNPROCESSABLE_ENTITY, "a source file is larger than `sync.max_file_mb`";
     TooManyFiles => "too_many_files", UNPROCESSABLE_ENTITY, "the source has more files than `sync.max_files`";
     ProjectTooLarge => "project_too_large", UNPROCESSABLE_ENTITY, "the source is larger than `sync.max_project_mb`";
     PathClash => "path_clash", UNPROCESSABLE_ENTITY, "a source file has the name of a folder";
     QueueFull => "queue_full", TOO_MANY_REQUESTS, "`queue.max_pending` projects wait already";
+    HeadersTooLarge => "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large";
     Internal => "internal", INTERNAL_SERVER_ERROR, "a fault of the daemon, its log says more";
     SourceDenied => "source_denied", BAD_GATEWAY, "the source refuses the daemon's credentials";
     SourceMisconfigured => "source_misconfigured", BAD_GATEWAY, "the source is not where the configuration says";
     SourceCorrupt => "source_corrupt", BAD_GATEWAY, "the source sent other bytes than it said";
     SourceUnavailable => "source_unavailable", SERVICE_UNAVAILABLE, "the source does not answer";
     StateUnavailable => "state_unavailable", SERVICE_UNAVAILABLE, "the daemon's state cannot be read or written right now";
+    TooManyConnections => "too_many_connections", SERVICE_UNAVAILABLE, "`server.max_connections` are open already";
     Draining => "draining", SERVICE_UNAVAILABLE, "the daemon is about to stop";
     Disk => "disk", INSUFFICIENT_STORAGE, "the daemon's disk cannot be read or written right now";
 }
@@ -151,6 +160,9 @@ impl ApiError {
             Self::InvalidQuery(_) => Code::InvalidQuery,
             Self::UnsupportedMediaType => Code::UnsupportedMediaType,
             Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::AddressTooLong { .. } => Code::AddressTooLong,
+            Self::HeadersTooLarge { .. } => Code::HeadersTooLarge,
+            Self::TooManyConnections { .. } => Code::TooManyConnections,
             Self::BodyTimeout => Code::BodyTimeout,
             Self::Unauthorized(_) => Code::Unauthorized,
             Self::UnknownProject => Code::UnknownProject,

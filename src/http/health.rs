@@ -9,8 +9,8 @@ use actix_web::web::Data;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::ApiError;
-use super::openapi::OfMetrics;
+use super::error::{ApiError, Problem};
+use super::openapi::{OfAnything, OfMetrics};
 use crate::app::App;
 use crate::config::SandboxMode;
 
@@ -79,7 +79,11 @@ fn verdict<T: ToString, E: ToString>(result: Result<T, E>) -> Check {
 /// Every check's verdict.
 #[utoipa::path(
     get, path = "/health", tag = "operations",
-    responses((status = 200, description = "All checks pass", body = Health), (status = 503, description = "A check fails", body = Health))
+    responses(
+        OfAnything,
+        (status = 200, description = "All checks pass", body = Health),
+        (status = 503, description = "A check fails", content((Health = "application/json"), (Problem = "application/problem+json")))
+    )
 )]
 pub(super) async fn health(app: Data<App>) -> HttpResponse {
     let checks = check_all(&app).await;
@@ -88,7 +92,7 @@ pub(super) async fn health(app: Data<App>) -> HttpResponse {
 }
 
 /// Whether the process answers.
-#[utoipa::path(get, path = "/health/live", operation_id = "health_live", tag = "operations", responses((status = 200, description = "It does", body = Health)))]
+#[utoipa::path(get, path = "/health/live", operation_id = "health_live", tag = "operations", responses((status = 200, description = "It does", body = Health), OfAnything))]
 pub(super) async fn live() -> HttpResponse {
     answer(true, &Health { status: Overall::Ok, checks: None })
 }
@@ -96,7 +100,11 @@ pub(super) async fn live() -> HttpResponse {
 /// Like health, and not draining either.
 #[utoipa::path(
     get, path = "/health/ready", operation_id = "health_ready", tag = "operations",
-    responses((status = 200, description = "It takes work", body = Health), (status = 503, description = "A check fails, or it is about to stop", body = Health))
+    responses(
+        OfAnything,
+        (status = 200, description = "It takes work", body = Health),
+        (status = 503, description = "A check fails, or it is about to stop", content((Health = "application/json"), (Problem = "application/problem+json")))
+    )
 )]
 pub(super) async fn ready(app: Data<App>) -> HttpResponse {
     if app.queue.is_draining() {
@@ -186,7 +194,7 @@ pub(super) async fn metrics(app: Data<App>) -> Result<HttpResponse, ApiError> {
 }
 
 /// The operator's page.
-#[utoipa::path(get, path = "/", tag = "operations", responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
+#[utoipa::path(get, path = "/", tag = "operations", responses((status = 200, description = "A page", body = String, content_type = "text/html"), OfAnything))]
 pub(super) async fn front_page(app: Data<App>) -> HttpResponse {
     let warning = if app.door.mode() == SandboxMode::Off { "<p><b>build.sandbox is off: builds run without protection.</b></p>" } else { "" };
     let page = format!(

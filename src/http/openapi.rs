@@ -67,7 +67,7 @@ pub fn document() -> &'static str {
 /// This description.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "operations",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"))
+    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"), OfAnything)
 )]
 pub(super) async fn openapi() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document())
@@ -135,16 +135,19 @@ fn operations(path: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut
     [&mut path.get, &mut path.post, &mut path.put, &mut path.delete].into_iter().flatten()
 }
 
-/// Sets of errors that calls have in common.
+/// What every call may get, before anything of it is looked at.
+const OF_EVERY_CALL: [Code; 3] = [Code::AddressTooLong, Code::HeadersTooLarge, Code::TooManyConnections];
+
+/// Sets of errors that calls have in common, besides [`OF_EVERY_CALL`].
 macro_rules! problems {
-    ($($(#[$doc:meta])* $name:ident: [$($code:ident),+ $(,)?];)+) => {
+    ($($(#[$doc:meta])* $name:ident: [$($code:ident),* $(,)?];)+) => {
         $(
             $(#[$doc])*
             pub(super) struct $name;
 
             impl IntoResponses for $name {
                 fn responses() -> BTreeMap<String, RefOr<Response>> {
-                    problem_responses(&[$(Code::$code),+])
+                    problem_responses(&[$(Code::$code),*])
                 }
             }
         )+
@@ -179,6 +182,8 @@ problems! {
     OfLogs: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, Internal, StateUnavailable];
     /// Of the list of projects, whose cursor is a project id.
     OfProjects: [InvalidProjectId, InvalidQuery, Unauthorized, Internal, StateUnavailable];
+    /// Of a call that cannot fail by itself.
+    OfAnything: [];
     /// Of metrics.
     OfMetrics: [Internal, StateUnavailable];
     /// Of an address that has a project's name in it, and nothing else that could be wrong.
@@ -190,7 +195,7 @@ problems! {
 /// One response for each status, with the codes that it may have.
 fn problem_responses(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in codes {
+    for code in codes.iter().chain(&OF_EVERY_CALL) {
         by_status.entry(code.status().as_u16()).or_default().push(*code);
     }
     by_status.into_iter().map(|(status, codes)| (status.to_string(), RefOr::T(problem_response(status, &codes)))).collect()
