@@ -31,9 +31,11 @@ pub use openapi::document;
 /// The methods of an address that is only read.
 const READ: &str = "GET, HEAD";
 
-/// Every route: its address, the methods that it takes as `Allow` says them, what it does. The description of the API
-/// (`openapi`) has the same ones.
-const ROUTES: &[(&str, &str, fn() -> Route)] = &[
+/// An address, the methods that it takes as `Allow` says them, and what it does.
+type Entry = (&'static str, &'static str, fn() -> Route);
+
+/// Every route. The description of the API (`openapi`) has the same ones.
+const ROUTES: &[Entry] = &[
     ("/sync-project/{id}", "POST", || web::post().to(control::sync_project)),
     ("/build/{id}", "POST", || web::post().to(control::build)),
     ("/rollback/{id}", "POST", || web::post().to(control::rollback)),
