@@ -118,6 +118,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_app_may_use_the_names_of_our_queries() {
+        let request = actix_web::test::TestRequest::with_uri("/preview/demo/?limit=many&follow=me&state=&token=abc&q=%00").to_http_request();
+        assert_eq!(token_in_address(&request).ok().flatten().as_deref(), Some("abc"));
+        let twice = actix_web::test::TestRequest::with_uri("/?token=a&token=b").to_http_request();
+        assert!(matches!(token_in_address(&twice), Err(ApiError::InvalidQuery(_))));
+    }
+
+    #[test]
     fn whole_numbers_come_in_either_form() {
         let read = |text: &str| whole_number(&mut serde_json::Deserializer::from_str(text)).ok();
         for (text, number) in [("0", 0), ("5000", 5000), ("5000.0", 5000), ("5e3", 5000), ("-0.0", 0), ("18446744073709551615", u64::MAX)] {
