@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::extract::{authorize, authorized_body, bounded_body, parse_json, whole_number};
-use super::openapi::{OfBuild, OfDelete, OfRollback, OfSync};
+use super::problems::{OfBuild, OfDelete, OfRollback, OfSync};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::domain::status::Status;
@@ -37,7 +37,7 @@ pub(super) struct SyncBody {
 
 /// A file that the caller changed: an object, or just its path.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a file is its path, or an object with `path`, and maybe `type` and `deleted`")]
 pub(super) enum ChangedFile {
     /// Its path, relative to the project's `frontend/` (which may stand in front).
     Path(SentPath),

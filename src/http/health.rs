@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{ApiError, Problem};
-use super::openapi::{OfAnything, OfMetrics};
+use super::problems::{OfAnything, OfMetrics};
 use crate::app::App;
 use crate::config::SandboxMode;
 

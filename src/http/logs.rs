@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::extract::{authorize, query};
-use super::openapi::OfLogs;
+use super::problems::OfLogs;
 use crate::app::App;
 use crate::auth::Scope;
 use crate::builder::read_log;

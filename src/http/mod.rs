@@ -13,6 +13,7 @@ mod observe;
 mod openapi;
 mod preview;
 mod private;
+mod problems;
 mod read;
 mod representation;
 

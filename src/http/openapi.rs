@@ -1,22 +1,21 @@
 //! The API's own description, OpenAPI 3.1: made from what stands at the handlers and from the types that they take and give.
 //!
-//! Invariant: it has every route of [`super::ROUTES`] and no other, every code of [`Code`], and it is the same for everybody:
+//! Invariant: it has every route of [`super::ROUTES`] and no other, every code of [`super::error::Code`], and it is the same for everybody:
 //! nothing in it depends on a configuration, so it is public.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Required, Response, ResponseBuilder};
-use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa::openapi::{OpenApi as Document, Ref, RefOr, Required};
+use utoipa::{Modify, OpenApi};
 
-use super::error::{Code, PROBLEM_JSON, Problem, retry_after_s};
+use super::error::Problem;
 use super::extract::SIGNATURE_HEADER;
+use super::problems::OfAnything;
 use super::{control, health, logs, openapi, preview, read};
 use crate::events::LogLine;
 
@@ -100,10 +99,11 @@ impl Modify for EveryAnswer {
     fn modify(&self, document: &mut Document) {
         let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9._-]{1,128}$"));
         let header = HeaderBuilder::new().schema(Some(id)).description(Some("The request's id, as in the daemon's log.")).build();
+        document.components.get_or_insert_default().headers.insert("RequestId".to_owned(), RefOr::T(header));
         for operation in document.paths.paths.values_mut().flat_map(operations) {
             for response in operation.responses.responses.values_mut() {
                 if let RefOr::T(response) = response {
-                    response.headers.insert("x-request-id".to_owned(), RefOr::T(header.clone()));
+                    response.headers.insert("x-request-id".to_owned(), RefOr::Ref(Ref::new("#/components/headers/RequestId")));
                 }
             }
         }
@@ -135,105 +135,13 @@ fn operations(path: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut
     [&mut path.get, &mut path.post, &mut path.put, &mut path.delete].into_iter().flatten()
 }
 
-/// What every call may get, before anything of it is looked at.
-const OF_EVERY_CALL: [Code; 3] = [Code::AddressTooLong, Code::HeadersTooLarge, Code::TooManyConnections];
-
-/// Sets of errors that calls have in common, besides [`OF_EVERY_CALL`].
-macro_rules! problems {
-    ($($(#[$doc:meta])* $name:ident: [$($code:ident),* $(,)?];)+) => {
-        $(
-            $(#[$doc])*
-            pub(super) struct $name;
-
-            impl IntoResponses for $name {
-                fn responses() -> BTreeMap<String, RefOr<Response>> {
-                    problem_responses(&[$(Code::$code),*])
-                }
-            }
-        )+
-    };
-}
-
-problems! {
-    /// Of a sync.
-    OfSync: [
-        InvalidProjectId, InvalidPath, InvalidBody, InvalidQuery, Unauthorized, BodyTimeout, LabelTaken, BodyTooLarge, UnsupportedMediaType,
-        FileTooLarge, TooManyFiles, ProjectTooLarge, PathClash, QueueFull, Internal, SourceDenied, SourceMisconfigured, SourceCorrupt,
-        SourceUnavailable, StateUnavailable, Draining, Disk,
-    ];
-    /// Of a build: it names no paths, but a project that is not known and has no files.
-    OfBuild: [
-        InvalidProjectId, InvalidBody, InvalidQuery, Unauthorized, UnknownProject, BodyTimeout, LabelTaken, BodyTooLarge, UnsupportedMediaType,
-        FileTooLarge, TooManyFiles, ProjectTooLarge, PathClash, QueueFull, Internal, SourceDenied, SourceMisconfigured, SourceCorrupt,
-        SourceUnavailable, StateUnavailable, Draining, Disk,
-    ];
-    /// Of a rollback.
-    OfRollback: [
-        InvalidProjectId, InvalidBuildId, InvalidBody, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, BodyTimeout, BodyTooLarge,
-        UnsupportedMediaType, Internal, StateUnavailable, Disk,
-    ];
-    /// Of a deletion.
-    OfDelete: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownProject, Internal, StateUnavailable, Disk];
-    /// Of looking at one project.
-    OfStatus: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownProject, Internal, StateUnavailable];
-    /// Of a project's history.
-    OfBuilds: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, Internal, StateUnavailable];
-    /// Of one build's log.
-    OfLogs: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, Internal, StateUnavailable];
-    /// Of the list of projects, whose cursor is a project id.
-    OfProjects: [InvalidProjectId, InvalidQuery, Unauthorized, Internal, StateUnavailable];
-    /// Of a call that cannot fail by itself.
-    OfAnything: [];
-    /// Of metrics.
-    OfMetrics: [Internal, StateUnavailable];
-    /// Of an address that has a project's name in it, and nothing else that could be wrong.
-    OfProjectId: [InvalidProjectId];
-    /// Of a preview, besides the pages that it shows itself.
-    OfPreview: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownBuild, Internal, StateUnavailable];
-}
-
-/// One response for each status, with the codes that it may have.
-fn problem_responses(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in codes.iter().chain(&OF_EVERY_CALL) {
-        by_status.entry(code.status().as_u16()).or_default().push(*code);
-    }
-    by_status.into_iter().map(|(status, codes)| (status.to_string(), RefOr::T(problem_response(status, &codes)))).collect()
-}
-
-fn problem_response(status: u16, codes: &[Code]) -> Response {
-    let meanings: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.meaning())).collect();
-    let narrowed = ObjectBuilder::new()
-        .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([status])))
-        .property("code", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| code.as_str()))));
-    let schema = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(narrowed);
-    let mut response =
-        ResponseBuilder::new().description(meanings.join("; ")).content(PROBLEM_JSON, ContentBuilder::new().schema(Some(schema)).build());
-    for (name, about) in headers_of(status) {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        response = response.header(name, HeaderBuilder::new().schema(Some(text)).description(Some(about)).build());
-    }
-    response.build()
-}
-
-/// The headers that errors of a status have.
-fn headers_of(status: u16) -> Vec<(&'static str, &'static str)> {
-    let mut headers = Vec::new();
-    if status == StatusCode::UNAUTHORIZED.as_u16() {
-        headers.push(("WWW-Authenticate", "What is asked for."));
-    }
-    if StatusCode::from_u16(status).is_ok_and(|status| retry_after_s(status).is_some()) {
-        headers.push(("Retry-After", "Seconds to wait before the next try."));
-    }
-    headers
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::{Value, json};
 
+    use super::super::error::{Code, PROBLEM_JSON};
     use super::super::{READ, ROUTES};
     use super::*;
 

@@ -9,8 +9,8 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::error::{ApiError, Problem};
-use super::openapi::{OfPreview, OfProjectId};
 use super::private::{self, Admission};
+use super::problems::{OfPreview, OfProjectId};
 use super::representation::{Conditions, Representation, is_page, represent};
 use crate::app::App;
 use crate::domain::status::State;

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::extract::{authorize, query};
-use super::openapi::{OfBuilds, OfProjects, OfStatus};
+use super::problems::{OfBuilds, OfProjects, OfStatus};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::domain::status::{State, Status};
