@@ -3,6 +3,7 @@
 //! Two faces share one address: a request whose host is a preview's gets that preview and nothing else; any other gets
 //! the API. So a preview's origin can never reach a call of the API.
 
+mod bodies;
 mod control;
 mod error;
 mod extract;
