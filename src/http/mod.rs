@@ -17,6 +17,7 @@ mod representation;
 use actix_web::dev::RequestHead;
 use actix_web::guard;
 use actix_web::http::header::HOST;
+use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, Route};
 
@@ -36,9 +37,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(preview_host)
         .service(resource("/sync-project/{id}", "POST", web::post().to(control::sync_project)))
         .service(resource("/build/{id}", "POST", web::post().to(control::build)))
-        .service(resource("/status/{id}", READ, get().to(read::status)))
-        .service(resource("/builds/{id}", READ, get().to(read::builds)))
-        .service(resource("/logs/{id}", READ, get().to(logs::logs)))
+        .service(resource("/status/{id}", READ, get().to(read::status)).wrap(for_front_ends()))
+        .service(resource("/builds/{id}", READ, get().to(read::builds)).wrap(for_front_ends()))
+        .service(resource("/logs/{id}", READ, get().to(logs::logs)).wrap(for_front_ends()))
         .service(resource("/projects", READ, get().to(read::projects)))
         .service(resource("/projects/{id}", "DELETE", web::delete().to(control::delete)))
         .service(resource("/health", READ, get().to(health::health)))
@@ -54,6 +55,12 @@ pub fn routes(config: &mut ServiceConfig) {
 /// `GET`, and `HEAD` wherever there is a `GET`: the server leaves the body out.
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// A chat's front end follows a project with `?token=…`, from an origin of its own. Any origin may read the answer: what opens
+/// it is the token alone, nothing that a browser would add by itself. Preflights stay unanswered.
+fn for_front_ends() -> DefaultHeaders {
+    DefaultHeaders::new().add(("Access-Control-Allow-Origin", "*")).add(("Access-Control-Expose-Headers", "x-request-id, x-previewd-build"))
 }
 
 /// One address with one route, which takes the methods `allow`; any other method is told so.

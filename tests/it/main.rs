@@ -21,6 +21,7 @@ mod lifecycle;
 mod operations;
 mod private;
 mod queue;
+mod refusals;
 mod serving;
 mod sync;
 mod sync_safety;
