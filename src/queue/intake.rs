@@ -185,7 +185,7 @@ impl Intake {
         let _guard = self.locks.lock(project).await;
         let known = self.store.delete_project(project.clone()).await?;
         self.queue.stop_for_deletion(project).await;
-        self.queue.forget(project);
+        self.queue.forget(project).await;
         let root = self.data.project(project).root().to_owned();
         blocking(move || remove_tree(&root)).await.map_err(SyncError::Disk)?;
         self.events.status_changed(project);

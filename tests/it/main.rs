@@ -22,6 +22,7 @@ mod operations;
 mod private;
 mod queue;
 mod refusals;
+mod rollback;
 mod serving;
 mod sync;
 mod sync_safety;
