@@ -72,11 +72,11 @@ need_pnpm() {
   hash -r
 }
 
-# Azurite and playwright-core, as tests/tools/package-lock.json has them: into target/tools.
+# Azurite, playwright-core and TypeScript, as tests/tools/package-lock.json has them: into target/tools.
 need_node_tools() {
   need_node
   cmp -s "$ROOT/tests/tools/package-lock.json" "$TOOLS/package-lock.json" && [ -d "$TOOLS/node_modules/azurite" ] && return
-  say "installing Azurite and playwright-core into target/tools"
+  say "installing Azurite, playwright-core and TypeScript into target/tools"
   mkdir -p "$TOOLS"
   cp "$ROOT/tests/tools/package.json" "$ROOT/tests/tools/package-lock.json" "$TOOLS"
   if ! npm ci --loglevel=error --no-audit --no-fund --ignore-scripts --prefix "$TOOLS" >/dev/null; then
@@ -84,4 +84,15 @@ need_node_tools() {
     rm -f "$TOOLS/package-lock.json"
     die "the Node tools could not be installed"
   fi
+}
+
+# httpx and mypy, as tests/tools/requirements.txt has them: into target/tools/python.
+need_python_tools() {
+  need_debian python3 python3-venv
+  cmp -s "$ROOT/tests/tools/requirements.txt" "$TOOLS/python/requirements.txt" && return
+  say "installing the Python tools into target/tools/python"
+  python3 -m venv "$TOOLS/python"
+  "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$ROOT/tests/tools/requirements.txt"
+  # Last: what was not done must not be taken for done.
+  cp "$ROOT/tests/tools/requirements.txt" "$TOOLS/python/requirements.txt"
 }

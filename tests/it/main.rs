@@ -11,6 +11,7 @@ mod azure_source;
 mod browser;
 mod builds;
 mod cli;
+mod clients;
 mod crash;
 mod faults;
 mod floors;

@@ -1,0 +1,160 @@
+//! The clients in `clients/`, and everything in `docs/INTEGRATING.md` that can be run: types, faults, and a running daemon.
+//!
+//! The guide's fenced blocks are run as they stand, those of one language one after another in one script, so that a reader who
+//! copies them gets what was tested.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::browser::tools;
+use crate::harness::{Daemon, Options};
+
+const TOKEN: &str = "a-token-of-our-own";
+const SECRET: &str = "a-webhook-secret-of-ours";
+
+async fn start(options: Options) -> Daemon {
+    options.set("auth.tokens", TOKEN).set("auth.webhook_secrets", SECRET).cold_store().start().await
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Runs a command to its end; it has to end well.
+fn run(command: &mut Command) -> String {
+    let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap_or_else(|e| panic!("{command:?}: {e} (scripts/test installs it)"));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{told}", output.status);
+    told
+}
+
+/// A command that knows where the daemon is.
+fn with_daemon(program: impl AsRef<std::ffi::OsStr>, daemon: &Daemon) -> Command {
+    let mut command = Command::new(program);
+    command.env("PREVIEWD_URL", format!("http://{}", daemon.http.address)).env("PREVIEWD_TOKEN", TOKEN).env("PREVIEWD_SECRET", SECRET);
+    command.env("PREVIEWD_SOURCE", daemon.data().join("source")).env("NO_PROXY", "*");
+    command
+}
+
+fn python() -> PathBuf {
+    tools().join("python/bin/python")
+}
+
+/// TypeScript, checked and compiled; Node 20 runs none as it is.
+fn compile(project: &Path, out: &Path, more: &[&str]) {
+    let mut tsc = Command::new(tools().join("node_modules/.bin/tsc"));
+    run(tsc.arg("-p").arg(project).arg("--outDir").arg(out).arg("--typeRoots").arg(tools().join("node_modules/@types")).args(more));
+}
+
+#[test]
+fn python_types_hold() {
+    let mypy = ["-m", "mypy", "--strict", "--cache-dir"];
+    let told = run(Command::new(python()).args(mypy).arg(tools().join("mypy-cache")).current_dir(root().join("clients/python")));
+    assert!(told.contains("Success"), "{told}");
+}
+
+#[tokio::test]
+async fn the_python_client_works() {
+    let daemon = start(Options::default()).await;
+    let discover = ["-m", "unittest", "discover", "-t", ".", "-s", "tests"];
+    let told = run(with_daemon(python(), &daemon).args(discover).current_dir(root().join("clients/python")));
+    let count = told.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<u32>().ok());
+    assert!(count.is_some_and(|count| count >= 20), "{told}");
+}
+
+#[tokio::test]
+async fn the_typescript_client_works() {
+    let daemon = start(Options::default()).await;
+    let out = tempfile::tempdir().expect("temp dir");
+    compile(&root().join("clients/typescript/tests"), out.path(), &[]);
+    std::fs::write(out.path().join("package.json"), r#"{"type": "module"}"#).expect("write");
+    let files = ["pure", "faults", "daemon"].map(|name| out.path().join(format!("tests/{name}.test.js")));
+    let told = run(with_daemon("node", &daemon).args(["--test", "--test-reporter=tap"]).args(files));
+    let passed = told.lines().find_map(|line| line.strip_prefix("# pass ")?.parse::<u32>().ok());
+    assert!(passed.is_some_and(|passed| passed >= 17) && told.contains("# fail 0") && told.contains("# skipped 0"), "{told}");
+}
+
+/// The guide's blocks of one language, one after another.
+fn blocks(language: &str) -> String {
+    let (mut text, mut inside) = (String::new(), false);
+    for line in read("docs/INTEGRATING.md").lines() {
+        match line.strip_prefix("```") {
+            Some(kind) => inside = !inside && kind == language,
+            None if inside => text += &(line.to_owned() + "\n"),
+            None => {}
+        }
+    }
+    assert!(!text.is_empty(), "no {language}");
+    text
+}
+
+async fn for_the_guide() -> (Daemon, tempfile::TempDir) {
+    (start(Options::default()).await, tempfile::tempdir().expect("temp dir"))
+}
+
+#[tokio::test]
+async fn the_guides_shell_works() {
+    let (daemon, dir) = for_the_guide().await;
+    let told = run(with_daemon("bash", &daemon).args(["-euo", "pipefail", "-c", &blocks("sh")]).current_dir(dir.path()));
+    for expected in [r#""status":"building""#, r#""state":"ready""#, "publish"] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn the_guides_python_works() {
+    let (daemon, dir) = for_the_guide().await;
+    let script = dir.path().join("guide.py");
+    std::fs::write(&script, blocks("python")).expect("write");
+    run(with_daemon(python(), &daemon).arg(&script).env("PYTHONPATH", root().join("clients/python")));
+    let mypy = ["-m", "mypy", "--strict", "--cache-dir"];
+    let mut types = Command::new(python());
+    types.args(mypy).arg(dir.path().join("cache")).arg(&script).env("MYPYPATH", root().join("clients/python")).current_dir(dir.path());
+    run(&mut types);
+}
+
+#[tokio::test]
+async fn the_guides_typescript_works() {
+    let (daemon, dir) = for_the_guide().await;
+    let package = dir.path().join("node_modules/@previewd/client");
+    compile(&root().join("clients/typescript"), &package.join("dist"), &[]);
+    std::fs::copy(root().join("clients/typescript/package.json"), package.join("package.json")).expect("copy");
+    std::fs::write(dir.path().join("guide.ts"), blocks("ts")).expect("write");
+    std::fs::write(dir.path().join("package.json"), r#"{"type": "module"}"#).expect("write");
+    let settings = r#"{"compilerOptions": {"target": "es2022", "module": "nodenext", "strict": true, "types": ["node"]}, "include": ["guide.ts"]}"#;
+    std::fs::write(dir.path().join("tsconfig.json"), settings).expect("write");
+    compile(dir.path(), &dir.path().join("out"), &["--rootDir", dir.path().to_str().expect("utf-8")]);
+    run(with_daemon("node", &daemon).arg(dir.path().join("out/guide.js")));
+}
+
+#[test]
+fn the_guide_has_every_error_code_and_no_other() {
+    let codes: BTreeSet<(String, String)> = codes(&read("src/http/error.rs"));
+    assert!(codes.len() > 20, "{codes:?}");
+    let guide = read("docs/INTEGRATING.md");
+    let rows = guide.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+        let (code, status) = (cells.next()?.strip_suffix('`')?, cells.next()?);
+        status.parse::<u16>().is_ok().then(|| (code.to_owned(), status.to_owned()))
+    });
+    assert_eq!(rows.collect::<BTreeSet<_>>(), codes);
+}
+
+/// `("code", StatusCode::NAME)` wherever it stands, as code and number.
+fn codes(source: &str) -> BTreeSet<(String, String)> {
+    let pairs = source.split("(\"").filter_map(|rest| {
+        let (code, rest) = rest.split_once("\", StatusCode::")?;
+        let name: String = rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+        let status = (400..600).filter_map(|n| reqwest::StatusCode::from_u16(n).ok()).find(|status| {
+            let reason = status.canonical_reason().unwrap_or_default().to_uppercase().replace([' ', '-'], "_");
+            reason == name
+        });
+        Some((code.to_owned(), status.unwrap_or_else(|| panic!("{name} is no status")).as_u16().to_string()))
+    });
+    pairs.collect()
+}
