@@ -7,14 +7,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::browser::tools;
+use crate::harness::browser::{Browser, tools};
 use crate::harness::{Daemon, Options};
 
 const TOKEN: &str = "a-token-of-our-own";
 const SECRET: &str = "a-webhook-secret-of-ours";
 
 async fn start(options: Options) -> Daemon {
-    options.set("auth.tokens", TOKEN).set("auth.webhook_secrets", SECRET).cold_store().start().await
+    let mut daemon = options.set("auth.tokens", TOKEN).set("auth.webhook_secrets", SECRET).cold_store().start().await;
+    TOKEN.clone_into(&mut daemon.http.token);
+    daemon
 }
 
 fn root() -> &'static Path {
@@ -130,6 +132,29 @@ async fn the_guides_typescript_works() {
     std::fs::write(dir.path().join("tsconfig.json"), settings).expect("write");
     compile(dir.path(), &dir.path().join("out"), &["--rootDir", dir.path().to_str().expect("utf-8")]);
     run(with_daemon("node", &daemon).arg(dir.path().join("out/guide.js")));
+}
+
+#[tokio::test]
+async fn a_front_end_elsewhere_follows_with_a_token() {
+    let daemon = start(Options::default()).await;
+    let built = daemon.build_fixture("demo", "static-html").await;
+    let mut browser = Browser::start();
+    // A page of another origin than the API's: a preview is one.
+    browser.goto(built["preview_url"].as_str().expect("url"));
+    let exp = u64::try_from(jiff::Timestamp::now().as_second() + 60).expect("after 1970");
+    let claims = |project: &str| previewd::auth::Claims { sub: project.parse().expect("id"), scope: previewd::auth::Scope::Read, exp };
+    let follow = |browser: &mut Browser, token: String| {
+        let call = format!("follow('http://{}', 'demo', '{token}', (line) => lines.push(line))", daemon.http.address);
+        let script = format!("(async () => {{ {}; const lines = []; const status = await {call}; return {{ status, lines }}; }})()", blocks("js"));
+        browser.eval(&script)
+    };
+    let seen = follow(&mut browser, previewd::auth::mint(SECRET, &claims("demo")).expect("mint"));
+    assert_eq!(seen["status"]["state"], "ready", "{seen:#}");
+    assert!(seen["lines"].as_array().is_some_and(|lines| !lines.is_empty()), "{seen:#}");
+    // A `control` token would open it, but nothing that needs a preflight goes out of a page.
+    let fetch = format!("fetch('http://{}/build/demo', {{ method: 'POST', headers: {{ authorization: 'Bearer {TOKEN}' }} }})", daemon.http.address);
+    assert_eq!(browser.eval(&format!("{fetch}.then((answer) => String(answer.status), () => 'blocked')")), "blocked");
+    assert_eq!(daemon.status("demo").await["revision"], 1);
 }
 
 #[test]

@@ -99,6 +99,8 @@ class Call:
     query: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] | None = None
     signable: bool = False
+    #: A signature of it is taken once. One second's signatures of the same bytes are the same, so each try gets a nonce.
+    once: bool = False
     accept: str = "application/json"
     #: How long the daemon was asked to wait before it answers, seconds.
     wait_s: float = 0
@@ -120,7 +122,9 @@ class Settings:
 
     def request(self, call: Call, request_id: str, timeout_s: float) -> Request:
         """A try of `call`: with a signature or a token of this moment."""
-        path = call.path + (f"?{urlencode(call.query)}" if call.query else "")
+        signed = self.secret is not None and call.signable
+        query = {**call.query, "nonce": uuid.uuid4().hex} if signed and call.once else call.query
+        path = call.path + (f"?{urlencode(query)}" if query else "")
         body = b"" if call.body is None else json.dumps(call.body).encode()
         headers = {"accept": call.accept, "x-request-id": request_id}
         if call.body is not None:
@@ -213,7 +217,7 @@ def change(call: str, project: str, body: dict[str, Any], wait: float, priority:
     if not 0 <= wait <= WAIT_MAX_S:
         raise ValueError(f"wait is 0 to {WAIT_MAX_S} seconds")
     body = {**body, "wait_ms": int(wait * 1000), "priority": priority}
-    return Call("POST", project_path(call, project), "control", project, body=body, signable=True, wait_s=wait)
+    return Call("POST", project_path(call, project), "control", project, body=body, signable=True, once=call == "build", wait_s=wait)
 
 
 def sync(project: str, created: Iterable[str], updated: Iterable[str], deleted: Iterable[str], wait: float, priority: Priority) -> Call:

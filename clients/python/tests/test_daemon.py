@@ -90,6 +90,7 @@ class AgainstTheDaemon(unittest.TestCase):
         self.assertIn(lines[-1]["message"], text)
         built = self.client.build(self.project, clean=True, wait=30)
         self.assertEqual((built["status"], built["revision"]), ("ready", 3))
+        self.assertEqual([self.client.build(self.project)["revision"] for _ in range(3)], [4, 5, 6], "each in its own right")
 
     def test_credentials(self) -> None:
         self.first()

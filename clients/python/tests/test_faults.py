@@ -98,6 +98,14 @@ class Faults(unittest.TestCase):
         busy = (problem(503, "source_unavailable", retry_after="1"), problem(429, "queue_full"), Answer(502, "<html>"), Answer(0), Answer())
         self.each(*busy, act=act)
 
+    def test_no_two_builds_have_one_signature(self) -> None:
+        def act(client: Any, server: Server) -> None:
+            for _ in range(3):
+                client.build("demo")
+            self.assertEqual(len({headers["x-previewd-signature"] for _, headers, _ in server.seen}), 4)
+
+        self.each(Answer(0), Answer(), act=act)
+
     def test_what_is_refused_is_not_sent_again(self) -> None:
         kinds: list[tuple[int, str, type[previewd.ApiError]]] = [
             (400, "invalid_path", previewd.Invalid),

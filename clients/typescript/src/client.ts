@@ -53,6 +53,8 @@ interface Call {
   query?: Record<string, string | undefined>;
   body?: object;
   signable?: boolean;
+  /** A signature of it is taken once. One second's signatures of the same bytes are the same, so each try gets a nonce. */
+  once?: boolean;
   accept?: string;
   waitMs?: number;
 }
@@ -201,7 +203,7 @@ export class Client {
   async #change(call: string, project: string, body: object, { waitMs = 0, priority = 'interactive' }: SyncOptions): Promise<SyncAnswer> {
     if (!(waitMs >= 0 && waitMs <= WAIT_MAX_MS)) throw new RangeError(`waitMs is 0 to ${WAIT_MAX_MS}`);
     const whole = { ...body, wait_ms: Math.floor(waitMs), priority };
-    return this.#json({ method: 'POST', path: path(call, project), scope: 'control', project, body: whole, signable: true, waitMs });
+    return this.#json({ method: 'POST', path: path(call, project), scope: 'control', project, body: whole, signable: true, once: call === 'build', waitMs });
   }
 
   async #json<Answer>(call: Call): Promise<Answer> {
@@ -238,8 +240,10 @@ export class Client {
 
   /** One try, with a signature or a token of this moment. */
   async #send(call: Call, requestId: string, timeoutMs: number): Promise<Response> {
-    const query = new URLSearchParams(Object.entries(call.query ?? {}).filter((pair): pair is [string, string] => pair[1] !== undefined)).toString();
-    const target = call.path + (query ? `?${query}` : '');
+    const signed = this.#secret !== undefined && call.signable === true;
+    const query = new URLSearchParams(Object.entries(call.query ?? {}).filter((pair): pair is [string, string] => pair[1] !== undefined));
+    if (signed && call.once) query.set('nonce', crypto.randomUUID());
+    const target = call.path + (query.size > 0 ? `?${query}` : '');
     const body = call.body === undefined ? '' : JSON.stringify(call.body);
     const headers: Record<string, string> = { accept: call.accept ?? 'application/json', 'x-request-id': requestId };
     if (call.body !== undefined) headers['content-type'] = 'application/json';

@@ -89,6 +89,7 @@ test('history, rollback and logs', async () => {
   assert.ok(text.includes(lines.at(-1) ?? assert.fail()));
   const built = await client.build(project, { clean: true, waitMs: 30_000 });
   assert.deepEqual([built.status, built.revision], ['ready', 3]);
+  for (const revision of [4, 5, 6]) assert.equal((await client.build(project)).revision, revision, 'each in its own right');
 });
 
 test('credentials', async () => {

@@ -60,6 +60,13 @@ test('a busy daemon is asked again, and each try is signed anew', async () => {
   });
 });
 
+test('no two builds have one signature', async () => {
+  await against([{ status: 0 }, {}], async (client, seen) => {
+    for (let n = 0; n < 3; n += 1) await client.build('demo');
+    assert.equal(new Set(seen.map(({ headers }) => headers['x-previewd-signature'])).size, 4);
+  });
+});
+
 test('what is refused is not sent again', async () => {
   const kinds: [number, string, typeof ApiError][] = [
     [400, 'invalid_path', Invalid],
