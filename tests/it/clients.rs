@@ -145,12 +145,17 @@ async fn a_front_end_elsewhere_follows_with_a_token() {
     let claims = |project: &str| previewd::auth::Claims { sub: project.parse().expect("id"), scope: previewd::auth::Scope::Read, exp };
     let follow = |browser: &mut Browser, token: String| {
         let call = format!("follow('http://{}', 'demo', '{token}', (line) => lines.push(line))", daemon.http.address);
-        let script = format!("(async () => {{ {}; const lines = []; const status = await {call}; return {{ status, lines }}; }})()", blocks("js"));
+        let script = format!(
+            "(async () => {{ {}; const lines = []; const status = await {call}; return {{ status, lines }}; }})().catch((error) => error.message)",
+            blocks("js")
+        );
         browser.eval(&script)
     };
     let seen = follow(&mut browser, previewd::auth::mint(SECRET, &claims("demo")).expect("mint"));
     assert_eq!(seen["status"]["state"], "ready", "{seen:#}");
     assert!(seen["lines"].as_array().is_some_and(|lines| !lines.is_empty()), "{seen:#}");
+    let refused = follow(&mut browser, previewd::auth::mint(SECRET, &claims("other")).expect("mint"));
+    assert_eq!(refused, "refused: has the token run out?", "a token of another project");
     // A `control` token would open it, but nothing that needs a preflight goes out of a page.
     let fetch = format!("fetch('http://{}/build/demo', {{ method: 'POST', headers: {{ authorization: 'Bearer {TOKEN}' }} }})", daemon.http.address);
     assert_eq!(browser.eval(&format!("{fetch}.then((answer) => String(answer.status), () => 'blocked')")), "blocked");
