@@ -15,6 +15,7 @@ pub struct Metrics {
     registry: Registry,
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
+    pub http_connections: IntGauge,
     pub sync_seconds: HistogramVec,
     pub sync_files: IntCounterVec,
     pub sync_bytes: IntCounter,
@@ -37,6 +38,7 @@ impl Metrics {
         let metrics = Self {
             http_requests: counters(&r, "http_requests_total", "HTTP requests answered.", &["route", "method", "status"])?,
             http_seconds: histograms(&r, "http_request_seconds", "Time to answer an HTTP request.", &["route"])?,
+            http_connections: register(&r, IntGauge::with_opts(named("http_connections", "Connections that are open."))?)?,
             sync_seconds: histograms(&r, "sync_seconds", "Time to take over a project's changes from the source.", &[])?,
             sync_files: counters(&r, "sync_files_total", "Files looked at by syncs.", &["result"])?,
             sync_bytes: register(&r, IntCounter::with_opts(named("sync_bytes_total", "Bytes fetched by syncs."))?)?,

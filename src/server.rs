@@ -11,6 +11,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App as Service, HttpServer};
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,8 +23,10 @@ use crate::http;
 
 /// Connections that are waiting to be accepted at most; the kernel's `net.core.somaxconn` may be lower.
 const BACKLOG: u32 = 1024;
-/// A client gets so long to send its headers.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Beyond `server.max_connections` so many more are taken in, to be told; what comes then waits to be accepted.
+const SURPLUS_CONNECTIONS: usize = 512;
+/// Descriptors for everything but connections: files, the database, pipes of builds.
+const OTHER_DESCRIPTORS: u64 = 2048;
 /// A connection without a request is kept open so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Requests that are under way at shutdown get so long, seconds.
@@ -37,6 +40,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     let listener = bind(config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
     let grace = config.server.shutdown_grace();
+    raise_descriptor_limit(config.server.max_connections);
     let app = App::open(config, address.port()).await?;
     let driver = app.queue.start();
     let server = http_server(&app, listener)?;
@@ -69,10 +73,30 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
+/// Shells and some init systems give 1,024 descriptors, with leave to take more.
+fn raise_descriptor_limit(max_connections: u32) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let needed = u64::from(max_connections) + OTHER_DESCRIPTORS;
+    if let Some(most) = limit.maximum.filter(|most| *most < needed) {
+        tracing::warn!(most, needed, "fewer files may be open than server.max_connections needs; raise the limit (LimitNOFILE=, ulimit -n)");
+    }
+}
+
 fn http_server(app: &Arc<App>, listener: TcpListener) -> anyhow::Result<actix_web::dev::Server> {
     let data = Data::from(app.clone());
-    let server = HttpServer::new(move || Service::new().app_data(data.clone()).wrap(from_fn(http::observe)).configure(http::routes))
-        .client_request_timeout(HEADERS_TIMEOUT)
+    let (config, threads) = (&app.config.server, std::thread::available_parallelism()?.get());
+    // Each thread counts its own; that they share the limit is seen to by the requests themselves.
+    let per_thread = (config.max_connections as usize + SURPLUS_CONNECTIONS).div_ceil(threads);
+    let service = move || Service::new().app_data(data.clone()).wrap(from_fn(http::limits)).wrap(from_fn(http::observe)).configure(http::routes);
+    let server = HttpServer::new(service)
+        .workers(threads)
+        .max_connections(per_thread)
+        .on_connect(http::on_connect(app))
+        .client_request_timeout(config.client_timeout())
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(REQUESTS_GRACE_S)
         .disable_signals()

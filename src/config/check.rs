@@ -16,6 +16,8 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let positive = [
             ("server.max_body_kb", u64::from(self.server.max_body_kb)),
+            ("server.max_connections", u64::from(self.server.max_connections)),
+            ("server.client_timeout_s", u64::from(self.server.client_timeout_s)),
             ("source.request_timeout_s", u64::from(self.source.request_timeout_s)),
             ("source.attempts", u64::from(self.source.attempts)),
             ("preview.keep_releases", u64::from(self.preview.keep_releases)),

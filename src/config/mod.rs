@@ -63,6 +63,8 @@ pub struct Server {
     pub public_url: String,
     pub embed_origins: Vec<String>,
     pub max_body_kb: u32,
+    pub max_connections: u32,
+    pub client_timeout_s: u32,
     pub shutdown_grace_s: u32,
 }
 
@@ -92,7 +94,31 @@ impl std::fmt::Debug for Auth {
 #[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
 pub struct Preview {
     pub private: bool,
+    pub embedder_policy: EmbedderPolicy,
     pub keep_releases: u32,
+}
+
+/// What the documents of previews say of the resources that they load (HTML Standard, "Cross-origin embedder policies").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmbedderPolicy {
+    /// Nothing: they load and embed what they like.
+    Off,
+    /// Resources of other origins are loaded without cookies.
+    Credentialless,
+    /// Resources of other origins have to allow it.
+    RequireCorp,
+}
+
+impl EmbedderPolicy {
+    /// The header's value, if there is one.
+    pub fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Credentialless => Some("credentialless"),
+            Self::RequireCorp => Some("require-corp"),
+        }
+    }
 }
 
 /// Whether builds run in the sandbox.
@@ -200,6 +226,11 @@ impl Config {
 }
 
 impl Server {
+    /// How long a client may take to send its headers, its body, and to take an answer.
+    pub fn client_timeout(&self) -> Duration {
+        Duration::from_secs(self.client_timeout_s.into())
+    }
+
     /// How long running builds may go on at shutdown.
     pub fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_s.into())

@@ -39,7 +39,13 @@ pub enum ApiError {
     UnsupportedMediaType,
     #[error("the body is larger than {limit_kb} kB, the limit server.max_body_kb")]
     BodyTooLarge { limit_kb: u32 },
-    #[error("the body did not arrive in time")]
+    #[error("the address is longer than {max} bytes")]
+    AddressTooLong { max: usize },
+    #[error("the headers are larger than {max} bytes")]
+    HeadersTooLarge { max: usize },
+    #[error("{max} connections are open, the limit server.max_connections")]
+    TooManyConnections { max: u32 },
+    #[error("the body did not arrive within server.client_timeout_s")]
     BodyTimeout,
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
@@ -82,6 +88,9 @@ impl ApiError {
             Self::InvalidQuery(_) => ("invalid_query", StatusCode::BAD_REQUEST),
             Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::BodyTooLarge { .. } => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::AddressTooLong { .. } => ("address_too_long", StatusCode::URI_TOO_LONG),
+            Self::HeadersTooLarge { .. } => ("headers_too_large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::TooManyConnections { .. } => ("too_many_connections", StatusCode::SERVICE_UNAVAILABLE),
             Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Unauthorized(_) => ("unauthorized", StatusCode::UNAUTHORIZED),
             Self::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),

@@ -1,7 +1,5 @@
 //! What handlers take out of a request: credentials, bodies, query values.
 
-use std::time::Duration;
-
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut, Payload};
@@ -16,8 +14,6 @@ use crate::auth::{Credentials, Scope, Signed};
 use crate::domain::ProjectId;
 
 const SIGNATURE_HEADER: &str = "x-previewd-signature";
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything that a query string of ours can hold; unknown names are ignored.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -70,9 +66,9 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Reads a body within `server.max_body_kb` and [`BODY_TIMEOUT`].
+/// Reads a body within `server.max_body_kb` and `server.client_timeout_s`.
 pub(super) async fn bounded_body(app: &App, payload: Payload) -> Result<Bytes, ApiError> {
-    timeout(BODY_TIMEOUT, read_body(app, payload)).await.map_err(|_| ApiError::BodyTimeout)?
+    timeout(app.config.server.client_timeout(), read_body(app, payload)).await.map_err(|_| ApiError::BodyTimeout)?
 }
 
 /// Reads a body of at most `server.max_body_kb`.

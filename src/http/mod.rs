@@ -7,6 +7,7 @@ mod control;
 mod error;
 mod extract;
 mod health;
+mod limits;
 mod logs;
 mod observe;
 mod preview;
@@ -23,6 +24,7 @@ use actix_web::{HttpResponse, Route};
 
 use crate::app::App;
 pub use error::ApiError;
+pub use limits::{limits, on_connect};
 pub use observe::observe;
 
 /// The methods of an address that is only read.

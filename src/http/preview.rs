@@ -131,6 +131,9 @@ async fn look_up(app: &Data<App>, request: &HttpRequest, target: &Target, releas
 
 /// What every answer of a preview says: who may frame it, and that others may load its files.
 fn preview_headers<'a>(app: &App, response: &'a mut HttpResponseBuilder) -> &'a mut HttpResponseBuilder {
+    if let Some(policy) = app.config.preview.embedder_policy.header() {
+        response.insert_header(("Cross-Origin-Embedder-Policy", policy));
+    }
     response
         .insert_header(("Content-Security-Policy", app.frame_ancestors.as_str()))
         .insert_header(("X-Content-Type-Options", "nosniff"))

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use super::Spec;
+use super::seccomp::Filter;
 
 /// Bytes of the private `/tmp`.
 const TMP_BYTES: u64 = 256 * 1024 * 1024;
@@ -35,22 +36,29 @@ pub(super) struct Bwrap {
     etc: PathBuf,
     /// Whether it knows `--size` and `--disable-userns`.
     full: bool,
+    /// What untrusted code may not ask of the kernel.
+    filter: Filter,
 }
 
 impl Bwrap {
-    pub(super) fn new(program: PathBuf, version: &str, etc: PathBuf) -> Self {
+    pub(super) fn new(program: PathBuf, version: &str, etc: PathBuf, filter: Filter) -> Self {
         let numbers = version.trim_start_matches(|c: char| !c.is_ascii_digit());
         let mut parts = numbers.split('.').map(|part| part.parse().unwrap_or(0));
         let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        Self { program, etc, full: version >= FULL_FEATURES }
+        Self { program, etc, full: version >= FULL_FEATURES, filter }
+    }
+
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     pub(super) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Everything after the program's name. `status_fd` is where bubblewrap tells its child's process id.
-    pub(super) fn args(&self, spec: &Spec, mounts: &Mounts, status_fd: RawFd) -> Vec<OsString> {
+    /// Everything after the program's name. `status_fd` is where bubblewrap tells its child's process id, `filter_fd` where
+    /// it reads the system-call filter.
+    pub(super) fn args(&self, spec: &Spec, mounts: &Mounts, status_fd: RawFd, filter_fd: RawFd) -> Vec<OsString> {
         let mut argv = Argv::default();
         argv.add(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
         if self.full {
@@ -79,6 +87,7 @@ impl Bwrap {
         for (name, value) in &spec.env {
             argv.add(["--setenv".into(), name.clone(), value.clone()]);
         }
+        argv.add(["--seccomp".to_owned(), filter_fd.to_string()]);
         argv.add(["--json-status-fd".to_owned(), status_fd.to_string()]);
         argv.add(["--chdir".into(), spec.cwd.clone().into_os_string()]);
         argv.add(["--".into(), spec.program.clone().into_os_string()]);
@@ -141,8 +150,8 @@ mod tests {
             confinement: Confinement::Plain,
         };
         let mounts = Mounts { read_only: vec!["/work".into()], writable: vec!["/out".into()], tmpfs: vec![] };
-        let bwrap = Bwrap::new("/usr/bin/bwrap".into(), version, "/etc-of-ours".into());
-        bwrap.args(&spec, &mounts, 9).into_iter().map(|arg| arg.into_string().expect("utf-8")).collect()
+        let bwrap = Bwrap::new("/usr/bin/bwrap".into(), version, "/etc-of-ours".into(), Filter::new().expect("a filter"));
+        bwrap.args(&spec, &mounts, 9, 10).into_iter().map(|arg| arg.into_string().expect("utf-8")).collect()
     }
 
     #[test]

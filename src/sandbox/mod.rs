@@ -11,6 +11,7 @@ mod argv;
 mod memory;
 mod orphans;
 mod process;
+mod seccomp;
 mod spawner;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use argv::Bwrap;
 pub use argv::{Mounts, outside_usr};
 pub use orphans::end_orphans;
 pub use process::{Child, Ended};
+use seccomp::Filter;
 use spawner::{Keeper, Spawner};
 
 /// How long a program may take to tell its version, or the self-test to run.
@@ -127,7 +129,7 @@ impl Door {
     async fn find_bwrap(&self, program: &Path, etc: PathBuf) -> Result<Bwrap, String> {
         let hint = "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap), or set build.sandbox = \"off\" on a development machine";
         let tool = self.find_tool(program, "--version").await.map_err(|e| format!("{e}; {hint}"))?;
-        Ok(Bwrap::new(tool.path, &tool.version, etc))
+        Ok(Bwrap::new(tool.path, &tool.version, etc, Filter::new()?))
     }
 
     async fn self_test(&self) -> Result<(), String> {

@@ -78,7 +78,8 @@ fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
     match keeper {
         Keeper::Sandbox(bwrap, mounts) => {
             let (status, told) = status_pipe().map_err(failed)?;
-            command.args(bwrap.args(spec, mounts, told.as_raw_fd())).current_dir("/");
+            let filter = bwrap.filter().open().and_then(inherited).map_err(failed)?;
+            command.args(bwrap.args(spec, mounts, told.as_raw_fd(), filter.as_raw_fd())).current_dir("/");
             command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
         }
         Keeper::Namespace(_) => {
@@ -102,6 +103,11 @@ fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
 /// A pipe whose writing end a child inherits.
 fn status_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    fcntl_setfd(&write, FdFlags::empty())?;
-    Ok((read, write))
+    Ok((read, inherited(write)?))
+}
+
+/// A descriptor that the next child inherits.
+fn inherited(descriptor: OwnedFd) -> std::io::Result<OwnedFd> {
+    fcntl_setfd(&descriptor, FdFlags::empty())?;
+    Ok(descriptor)
 }

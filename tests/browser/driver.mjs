@@ -9,7 +9,9 @@ import readline from 'node:readline';
 
 const TIMEOUT_MS = 30_000;
 /** The machine's own browser, without a sandbox (tests run as root in containers) and without calls home. */
-const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+  // Takes the place of playwright's own list: with storage partitioning off, as there, framed pages have no storage at all.
+  '--disable-features=Translate,MediaRouter,OptimizationHints,AutofillServerCommunication'];
 
 const { chromium } = createRequire(path.join(path.resolve(process.argv[2]), 'package.json'))('playwright-core');
 const executablePath = ['chromium', 'chromium-browser', 'google-chrome']
@@ -28,16 +30,24 @@ page.on('console', (message) => message.type() === 'error' && note(`console: ${m
 page.on('pageerror', (error) => note(`thrown: ${error.message}`));
 page.on('response', (response) => response.status() >= 400 && note(`${response.status()}: ${response.url()}`));
 
+/** The page, or the frame of this name in it. */
+const within = async (name) => {
+  if (!name) return page;
+  const frame = await (await page.waitForSelector(`iframe[name="${name}"]`, { state: 'attached' })).contentFrame();
+  return frame ?? page;
+};
+
 const commands = {
   goto: async ({ url }) => (await page.goto(url, { waitUntil: 'load' }))?.status() ?? null,
   reload: async () => (await page.reload({ waitUntil: 'load' }))?.status() ?? null,
   /** Waits until the element is there and shows `text`; gives all that it shows. */
-  see: async ({ selector, text }) => {
-    await page.locator(selector).filter({ hasText: text }).first().waitFor();
-    return page.locator(selector).first().innerText();
+  see: async ({ selector, text, frame }) => {
+    const target = await within(frame);
+    await target.locator(selector).filter({ hasText: text }).first().waitFor();
+    return target.locator(selector).first().innerText();
   },
   click: async ({ selector, text }) => page.locator(selector).filter({ hasText: text }).first().click(),
-  eval: async ({ script }) => page.evaluate(script),
+  eval: async ({ script, frame }) => (await within(frame)).evaluate(script),
   size: async ({ width, height }) => page.setViewportSize({ width, height }),
   screenshot: async ({ file }) => {
     await page.screenshot({ path: file });

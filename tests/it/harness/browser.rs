@@ -60,6 +60,16 @@ impl Browser {
         self.call("see", json!({ "selector": selector, "text": text })).as_str().expect("text").to_owned()
     }
 
+    /// The same in the frame of this name.
+    pub(crate) fn see_in(&mut self, frame: &str, selector: &str, text: &str) -> String {
+        self.call("see", json!({ "frame": frame, "selector": selector, "text": text })).as_str().expect("text").to_owned()
+    }
+
+    /// The value of an expression in the frame of this name.
+    pub(crate) fn eval_in(&mut self, frame: &str, script: &str) -> Value {
+        self.call("eval", json!({ "frame": frame, "script": script }))
+    }
+
     pub(crate) fn click(&mut self, selector: &str, text: &str) {
         self.call("click", json!({ "selector": selector, "text": text }));
     }
