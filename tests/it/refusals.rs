@@ -18,7 +18,7 @@ const SECRET: &str = "a-webhook-secret-of-ours";
 const NEXT_TOKEN: &str = "the-next-token-of-ours";
 const NEXT_SECRET: &str = "the-next-secret-of-ours";
 /// Characters of a credential that is too long to be looked at, and of headers that are too long to be taken in.
-const LONG: usize = 8 * 1024;
+const LONG: usize = 5 * 1024;
 const TOO_LONG: usize = 256 * 1024;
 
 fn options() -> Options {
