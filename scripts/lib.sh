@@ -72,11 +72,11 @@ need_pnpm() {
   hash -r
 }
 
-# Azurite and playwright-core, as tests/tools/package-lock.json has them: into target/tools.
+# Azurite, playwright-core and TypeScript, as tests/tools/package-lock.json has them: into target/tools.
 need_node_tools() {
   need_node
   cmp -s "$ROOT/tests/tools/package-lock.json" "$TOOLS/package-lock.json" && [ -d "$TOOLS/node_modules/azurite" ] && return
-  say "installing Azurite and playwright-core into target/tools"
+  say "installing Azurite, playwright-core and TypeScript into target/tools"
   mkdir -p "$TOOLS"
   cp "$ROOT/tests/tools/package.json" "$ROOT/tests/tools/package-lock.json" "$TOOLS"
   if ! npm ci --loglevel=error --no-audit --no-fund --ignore-scripts --prefix "$TOOLS" >/dev/null; then
@@ -86,12 +86,13 @@ need_node_tools() {
   fi
 }
 
-# schemathesis, as tests/tools/requirements.txt has it: into target/tools/python. With the system's Python, which python3-venv belongs to.
+# schemathesis, httpx and mypy, as tests/tools/requirements.txt has them: into target/tools/python. With the system's Python, which
+# python3-venv belongs to.
 need_python_tools() {
   local venv="$TOOLS/python" wanted="$ROOT/tests/tools/requirements.txt"
   cmp -s "$wanted" "$venv/requirements.txt" && "$venv/bin/schemathesis" --version >/dev/null 2>&1 && return
   need_debian ca-certificates python3 python3-venv
-  say "installing schemathesis into target/tools/python"
+  say "installing schemathesis, httpx and mypy into target/tools/python"
   mkdir -p "$TOOLS"
   rm -rf "$venv"
   /usr/bin/python3 -m venv "$venv"

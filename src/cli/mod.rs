@@ -5,6 +5,7 @@
 mod client;
 mod push;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -144,7 +145,7 @@ impl Cli {
             Command::Push(push) => block_on(push.run(&config)),
             Command::Status { project, daemon } => block_on(async {
                 let status = Client::new(&config, &daemon)?.status(&project).await?;
-                println!("{status:#}");
+                print(&format!("{status:#}\n"));
                 anyhow::Ok(())
             }),
             Command::Logs { project, follow, build, daemon } => {
@@ -152,7 +153,7 @@ impl Cli {
             }
             Command::Token { project, scope, ttl } => token(&config, project, scope, ttl),
             Command::Openapi => {
-                print!("{}", http::document());
+                print(http::document());
                 Ok(())
             }
         }
@@ -173,6 +174,11 @@ fn token(config: &Config, project: ProjectId, scope: Scope, ttl: SignedDuration)
     }
     let exp = (jiff::Timestamp::now() + ttl).as_second();
     let claims = Claims { sub: project, scope, exp: u64::try_from(exp).unwrap_or_default() };
-    println!("{}", mint(secret, &claims)?);
+    print(&format!("{}\n", mint(secret, &claims)?));
     Ok(())
+}
+
+/// Writes to standard output. Whoever reads it may stop at any time (`… | head`): that is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -51,7 +51,9 @@ pub(super) async fn authorized_body(app: &App, request: &HttpRequest, payload: P
     let body = bounded_body(app, payload).await?;
     if signed_only {
         let path_and_query = request.uri().path_and_query().map_or("/", |p| p.as_str());
-        let signed = Signed { method: request.method().as_str(), path_and_query, body: &body, now: Timestamp::now().as_second() };
+        // What a sync does follows from the source alone: sent again it does nothing more.
+        let once = !path_and_query.starts_with("/sync-project/");
+        let signed = Signed { method: request.method().as_str(), path_and_query, body: &body, now: Timestamp::now().as_second(), once };
         app.auth.authorize_signed(Credentials { signature, ..Credentials::default() }, project, signed)?;
     }
     Ok(body)

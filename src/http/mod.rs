@@ -21,6 +21,7 @@ mod representation;
 use actix_web::dev::RequestHead;
 use actix_web::guard;
 use actix_web::http::header::HOST;
+use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, Route};
 
@@ -41,9 +42,9 @@ const ROUTES: &[Entry] = &[
     ("/sync-project/{id}", "POST", || web::post().to(control::sync_project)),
     ("/build/{id}", "POST", || web::post().to(control::build)),
     ("/rollback/{id}", "POST", || web::post().to(control::rollback)),
-    ("/status/{id}", READ, || get().to(read::status)),
-    ("/builds/{id}", READ, || get().to(read::builds)),
-    ("/logs/{id}", READ, || get().to(logs::logs)),
+    ("/status/{id}", READ, || get().to(read::status).wrap(for_front_ends())),
+    ("/builds/{id}", READ, || get().to(read::builds).wrap(for_front_ends())),
+    ("/logs/{id}", READ, || get().to(logs::logs).wrap(for_front_ends())),
     ("/projects", READ, || get().to(read::projects)),
     ("/projects/{id}", "DELETE", || web::delete().to(control::delete)),
     ("/health", READ, || get().to(health::health)),
@@ -71,6 +72,12 @@ pub fn routes(config: &mut ServiceConfig) {
 /// `GET`, and `HEAD` wherever there is a `GET`: the server leaves the body out.
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// A chat's front end follows a project with `?token=…`, from an origin of its own. Any origin may read the answer: what opens
+/// it is the token alone, nothing that a browser would add by itself. Preflights stay unanswered.
+fn for_front_ends() -> DefaultHeaders {
+    DefaultHeaders::new().add(("Access-Control-Allow-Origin", "*")).add(("Access-Control-Expose-Headers", "x-request-id, x-previewd-build"))
 }
 
 /// One address with one route, which takes the methods `allow`; any other method is told so.
