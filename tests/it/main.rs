@@ -18,6 +18,7 @@ mod harness;
 mod healing;
 mod installs;
 mod lifecycle;
+mod nginx;
 mod operations;
 mod private;
 mod queue;
