@@ -151,22 +151,26 @@ pub(super) fn represent(content: Content, prefix: Option<&str>, permanent: bool,
     // The part is of use only while the file is still the one that the client has the rest of.
     let current = conditions.if_range.as_deref().is_none_or(|tag| tag == headers.etag);
     match conditions.range.as_deref().filter(|_| current).map(|range| HttpRange::parse(range, headers.length)) {
+        // Nothing is no part, of an empty file neither.
+        Some(Ok(ranges)) if ranges.len() == 1 && ranges[0].length == 0 => Ok(unsatisfiable(headers)),
         Some(Ok(ranges)) if ranges.len() == 1 => {
             let (start, length) = (ranges[0].start, ranges[0].length);
             headers.range = Some(format!("bytes {start}-{}/{}", start + length - 1, headers.length));
             headers.length = length;
             Ok(Representation { headers, status: StatusCode::PARTIAL_CONTENT, body: content.part(start, length)? })
         }
-        Some(Err(http_range::HttpRangeParseError::NoOverlap)) => {
-            headers.range = Some(format!("bytes */{}", headers.length));
-            Ok(Representation { headers, status: StatusCode::RANGE_NOT_SATISFIABLE, body: Body::None })
-        }
+        Some(Err(http_range::HttpRangeParseError::NoOverlap)) => Ok(unsatisfiable(headers)),
         // None, one that cannot be read, or several: the whole file is a right answer (RFC 9110 §14.2).
         _ => {
             let body = content.part(0, headers.length)?;
             Ok(Representation { headers, status: StatusCode::OK, body })
         }
     }
+}
+
+fn unsatisfiable(mut headers: Headers) -> Representation {
+    headers.range = Some(format!("bytes */{}", headers.length));
+    Representation { headers, status: StatusCode::RANGE_NOT_SATISFIABLE, body: Body::None }
 }
 
 impl Representation {
@@ -187,10 +191,12 @@ impl Representation {
         if status == StatusCode::NOT_MODIFIED || status == StatusCode::RANGE_NOT_SATISFIABLE {
             return response.finish();
         }
-        response.insert_header((header::CONTENT_TYPE, headers.content_type)).insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")));
-        if let Some(encoding) = headers.encoding {
-            response.insert_header((header::CONTENT_ENCODING, encoding));
-        }
+        response.insert_header((header::CONTENT_TYPE, headers.content_type));
+        match headers.encoding {
+            Some(encoding) => response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static(encoding))),
+            // Not of a copy: parts are served of the file itself, which has another validator.
+            None => response.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes"))),
+        };
         match body {
             Body::Whole(bytes) => response.body(bytes),
             Body::None => response.finish(),
