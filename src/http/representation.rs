@@ -19,8 +19,8 @@ use crate::preview::headers::{CACHE_FOREVER, CACHE_FOREVER_PRIVATE, cache_contro
 use crate::preview::resolve::Found;
 use crate::preview::rewrite::for_prefix;
 
-/// Bytes read at once of files that are too large to be read whole.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes read at once of files that are too large to be read whole: each read is one on another thread.
+const CHUNK_BYTES: usize = 256 * 1024;
 /// A page longer than this is served as it is in path mode.
 const REWRITE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 

@@ -21,7 +21,7 @@ const LOOPBACK_ORIGINS: &str = "http://localhost:* http://*.localhost:* http://1
 
 /// Debian's own nginx.conf, as far as it matters here; compression is on there, so it is here.
 const MAIN: &str = r"
-load_module @BROTLI@;
+@BROTLI@
 daemon off;
 master_process off;
 pid nginx.pid;
@@ -68,6 +68,11 @@ impl Setup {
     }
 }
 
+/// Whether there is the module for `.br` copies. Ubuntu 22.04 has none; nginx then answers with `.gz` copies.
+pub(crate) fn has_brotli() -> bool {
+    Path::new(BROTLI_MODULE).exists()
+}
+
 /// A running nginx; killed and removed when dropped.
 pub(crate) struct Nginx {
     process: Child,
@@ -101,7 +106,11 @@ impl Nginx {
             let filled = values.iter().fold(text, |text, (name, value)| text.replace(&format!("@{name}@"), value));
             std::fs::write(dir.path().join(&file), filled).expect("write");
         }
-        std::fs::write(dir.path().join("nginx.conf"), MAIN.replace("@BROTLI@", BROTLI_MODULE)).expect("write");
+        let module = if has_brotli() { format!("load_module {BROTLI_MODULE};") } else { String::new() };
+        std::fs::write(dir.path().join("nginx.conf"), MAIN.replace("@BROTLI@", &module)).expect("write");
+        if !has_brotli() {
+            std::fs::write(dir.path().join("snippets/previewd-brotli.conf"), "").expect("write");
+        }
         let mut command = guard::command("nginx");
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).stderr(Stdio::null());
         command.arg("-p").arg(dir.path()).arg("-c").arg(dir.path().join("nginx.conf")).arg("-e").arg(dir.path().join("error.log"));
