@@ -80,7 +80,7 @@ impl Weighter<Key, Kept> for Bytewise {
     }
 }
 
-/// The files, at most [`CACHE_BYTES_MAX`] of them; what is asked for least goes first.
+/// The files, with a limit on their bytes; what is asked for least goes first.
 #[derive(Debug)]
 pub struct FileCache {
     files: Cache<Key, Kept, Bytewise>,

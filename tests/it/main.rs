@@ -14,6 +14,7 @@ mod cli;
 mod crash;
 mod faults;
 mod floors;
+mod front;
 mod harness;
 mod healing;
 mod installs;
