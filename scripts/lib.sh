@@ -33,6 +33,29 @@ need_debian() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# nginx with the module for `.br` copies, where Debian or Ubuntu has it (Debian 12, Ubuntu 24.04; not Ubuntu 22.04). It is not
+# started, now or at boot: tests and measurements run their own on free ports.
+need_nginx() {
+  have /usr/sbin/nginx || without_services need_debian nginx-light
+  local module=libnginx-mod-http-brotli-static
+  if apt-cache show "$module" >/dev/null 2>&1; then without_services need_debian "$module"; fi
+}
+
+# Runs a command while installations do not start services (policy-rc.d: 101 forbids it), unless there is a policy already.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [ -e "$policy" ]; then "$@"; return; fi
+  local nginx_was=no; have /usr/sbin/nginx && nginx_was=yes
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+  as_root chmod 755 "$policy"
+  local status=0
+  "$@" || status=$?
+  as_root rm -f "$policy"
+  # Where nginx is new here, nobody wants it at boot.
+  if [ "$nginx_was" = no ] && have systemctl && have /usr/sbin/nginx; then as_root systemctl disable --quiet nginx 2>/dev/null || true; fi
+  return "$status"
+}
+
 need_rust() {
   have cargo || die "Rust is needed (1.95 or newer): https://rustup.rs"
   need_debian gcc libc6-dev

@@ -11,6 +11,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App as Service, HttpServer};
 use anyhow::Context;
+use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::net::TcpSocket;
@@ -35,6 +36,8 @@ const REQUESTS_GRACE_S: u64 = 5;
 /// Runs the daemon until it is told to stop.
 pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.server.data_dir).with_context(|| format!("cannot make {}", config.server.data_dir.display()))?;
+    // What is made from here on is the daemon's alone; releases are opened to nginx one by one (src/release/).
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     // Children run in other directories, so every path is absolute from here on.
     config.server.data_dir = config.server.data_dir.canonicalize()?;
     let listener = bind(config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;

@@ -8,7 +8,9 @@ pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod http;
+pub(crate) mod nginx;
 pub(crate) mod probe;
+pub(crate) mod raw;
 pub(crate) mod shared;
 
 use std::io::{BufRead, BufReader};
