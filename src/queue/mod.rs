@@ -6,6 +6,7 @@
 //! Invariant: every claim is settled exactly once, whatever happens to its build.
 
 mod gate;
+mod heartbeat;
 mod intake;
 mod run;
 mod settle;
@@ -31,6 +32,7 @@ use crate::preview::LiveReleases;
 use crate::release::{Compressor, Retention};
 use crate::state::{Claim, StateError, Store};
 use gate::{Running, Stop, should_supersede};
+use heartbeat::Heartbeat;
 pub use intake::{Intake, IntakeError, SyncAnswer, SyncRequest, scope_of};
 use run::lease_ms;
 pub use status::StatusBoard;
@@ -39,7 +41,7 @@ pub use status::StatusBoard;
 const POLL_MAX: Duration = Duration::from_secs(30);
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
 /// After their time at shutdown is over, builds get this long to be stopped and settled.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
+pub const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What the queue works with.
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub struct Queue {
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
     draining: CancellationToken,
+    heartbeat: Heartbeat,
 }
 
 impl Queue {
@@ -81,7 +84,8 @@ impl Queue {
     pub fn new(parts: Parts, config: config::Queue, concurrency: usize) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(concurrency));
         let draining = CancellationToken::new();
-        Arc::new(Self { parts, config, wake: Notify::new(), running: DashMap::new(), slots, tasks: TaskTracker::new(), draining })
+        let (running, tasks, heartbeat) = (DashMap::new(), TaskTracker::new(), Heartbeat::default());
+        Arc::new(Self { parts, config, wake: Notify::new(), running, slots, tasks, draining, heartbeat })
     }
 
     /// Starts the loop; it ends with [`Queue::drain`].
@@ -119,6 +123,11 @@ impl Queue {
         self.draining.is_cancelled()
     }
 
+    /// How long the loop has not turned: short, unless it is stuck or has ended.
+    pub fn silent_for(&self) -> Duration {
+        self.heartbeat.age()
+    }
+
     /// Ends the loop: running builds get `grace` to finish, then they are stopped and wait for the next start.
     pub async fn drain(&self, driver: Driver, grace: Duration) {
         self.draining.cancel();
@@ -137,7 +146,7 @@ impl Queue {
     }
 
     async fn drive(self: Arc<Self>) {
-        while let Some(slot) = self.slot().await {
+        while let Some(slot) = self.heartbeat.beating(self.slot()).await {
             // Registered before the look at the queue, so that no wake-up in between is lost.
             let woken = self.wake.notified();
             tokio::pin!(woken);
@@ -154,11 +163,14 @@ impl Queue {
                 }
             };
             drop(slot);
-            tokio::select! {
-                () = self.draining.cancelled() => return,
-                () = woken => {}
-                () = sleep(pause) => {}
-            }
+            let until = async {
+                tokio::select! {
+                    () = self.draining.cancelled() => {}
+                    () = woken => {}
+                    () = sleep(pause) => {}
+                }
+            };
+            self.heartbeat.beating(until).await;
         }
     }
 

@@ -21,6 +21,8 @@ mod lifecycle;
 mod operations;
 mod private;
 mod queue;
+mod restart;
 mod serving;
 mod sync;
 mod sync_safety;
+mod watchdog;
