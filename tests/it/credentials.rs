@@ -16,15 +16,10 @@ async fn a_daemon_works_with_credentials_alone() {
     std::fs::create_dir(&credentials).expect("mkdir");
     let write = |name: &str, value: &str| std::fs::write(credentials.join(name), format!("{value}\n")).expect("write");
     write("PREVIEWD__AUTH__TOKENS", TOKEN);
-    let mut plain = Vec::new();
     for (name, value) in container.by_key() {
-        if name.starts_with("AZURE_") {
-            write(&name, &value);
-        } else {
-            plain.push((name, value));
-        }
+        write(&name, &value);
     }
-    let options = container.options(plain).env("CREDENTIALS_DIRECTORY", credentials.display());
+    let options = container.options(Vec::new()).env("CREDENTIALS_DIRECTORY", credentials.display());
     let mut daemon = options.cold_store().start().await;
     assert!(!daemon.data().join("token").exists(), "none is made where there is one");
     assert_eq!(daemon.http.get("/projects").await.status, 401);

@@ -20,6 +20,7 @@ mod healing;
 mod install;
 mod installs;
 mod lifecycle;
+mod monitoring;
 mod operations;
 mod private;
 mod queue;

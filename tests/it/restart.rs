@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Daemon, Options, eventually};
+use crate::harness::{Options, eventually};
 
 /// Graceful restarts under load.
 const RESTARTS: u64 = 3;
@@ -73,12 +73,11 @@ fn hammer(address: SocketAddr, keep: bool, stop: &Arc<AtomicBool>, seen: &Arc<Se
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let mut connection = match kept.take() {
-                Some(connection) => connection,
-                None => {
-                    seen.connections.fetch_add(1, Ordering::Relaxed);
-                    Connection::open(address).await?
-                }
+            let mut connection = if let Some(connection) = kept.take() {
+                connection
+            } else {
+                seen.connections.fetch_add(1, Ordering::Relaxed);
+                Connection::open(address).await?
             };
             let answer = tokio::time::timeout(ANSWER_MAX, connection.ask(address.port(), *asked)).await;
             let open = answer.map_err(|_| io::Error::other("no answer in time"))??;
