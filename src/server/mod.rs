@@ -4,7 +4,7 @@
 //! until a deadline, leave new connections to the next daemon, answer those that are open, end with code 0.
 //!
 //! Invariant: a stop cuts no request off that was sent before its connection was said to close. Whoever keeps a connection
-//! is told so with its next answer, for [`LAME_DUCK`] at least; where the listener is inherited, nobody is refused either.
+//! is told so with its next answer, for `LAME_DUCK` at least; where the listener is inherited, nobody is refused either.
 
 mod listener;
 mod watchdog;

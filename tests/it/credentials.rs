@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::azurite::{Container, KEY};
-use crate::harness::{Options, guard};
+use crate::harness::guard;
 
 const TOKEN: &str = "a-token-of-our-own";
 

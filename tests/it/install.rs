@@ -29,7 +29,7 @@ exit $code
 const FIRST: &str = "--domain apps.example.org --api-host build.example.org --embed-origin https://app.example.org";
 
 /// Starts what systemd would start: the unit's command as its user, with its environment, credentials and umask.
-const START: &str = r#"
+const START: &str = r"
 start_daemon() {
   mkdir -p /run/credentials; cp /etc/previewd/credentials/* /run/credentials/
   chown -R previewd: /run/credentials; chmod 500 /run/credentials; chmod 400 /run/credentials/*
@@ -41,7 +41,7 @@ start_daemon() {
   cat /run/log; exit 1
 }
 stop_daemon() { kill $DAEMON; wait $DAEMON; }
-"#;
+";
 
 /// Runs `script` in a copy of this machine; it is to end well. `$INSTALL` runs scripts/install with this test's binary.
 fn in_a_copy(script: &str) -> String {
