@@ -17,7 +17,7 @@ use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
 use crate::preview::{LiveReleases, Urls, headers};
 use crate::queue::{self, Intake, Queue, StatusBoard};
-use crate::release::{Compressor, Retention, put_back, remove_leftovers};
+use crate::release::{Compressor, Retention, open_passage, put_back, remove_leftovers};
 use crate::sandbox::{Door, end_orphans};
 use crate::source::Source;
 use crate::state::{ProjectFilter, ProjectRow, StateError, Store};
@@ -138,8 +138,11 @@ impl App {
 
 /// Makes the directories, and takes the lock.
 fn prepare(data: &DataDir) -> anyhow::Result<File> {
-    for dir in [data.projects(), data.shared_store(), data.layers(), data.runtime()] {
+    for dir in [data.projects(), data.labels(), data.shared_store(), data.layers(), data.runtime()] {
         std::fs::create_dir_all(&dir).map_err(|e| anyhow::anyhow!("cannot make {}: {e}", dir.display()))?;
+    }
+    for dir in [data.projects(), data.labels(), data.layers()] {
+        open_passage(&dir).map_err(|e| anyhow::anyhow!("cannot open {} to nginx: {e}", dir.display()))?;
     }
     let lock = File::create(data.lock())?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import report
+import serving
 from cases import CASES, Bench, Case, make_app
 from measure import Result, interleave
 from processes import BenchError, say
@@ -27,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measures previewd beside the naive pipeline.",
-        epilog=f"cases:\n{listed}",
+        epilog=f"cases:\n{listed}\n\n`scripts/bench serving` measures how fast previews are served, beside nginx; it has a --help of its own.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--runs", type=int, metavar="N", help=f"measurements per side and case (default {RUNS}, cold store {RUNS_COLD})")
@@ -79,4 +80,4 @@ def main() -> int:
 if __name__ == "__main__":
     # Ended from outside, it still ends its children.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    sys.exit(serving.main(sys.argv[2:]) if sys.argv[1:2] == ["serving"] else main())

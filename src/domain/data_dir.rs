@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{BuildId, ProjectId};
 
+/// The folder of label links.
+const LABELS: &str = "labels";
+
 /// The root of everything that the daemon writes.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -68,53 +71,71 @@ impl DataDir {
 
     /// One project's directory.
     pub fn project(&self, id: &ProjectId) -> ProjectDir {
-        ProjectDir(self.projects().join(id.as_str()))
+        ProjectDir { root: self.projects().join(id.as_str()), id: id.clone() }
+    }
+
+    /// Links by which nginx finds projects whose label is a hash.
+    pub fn labels(&self) -> PathBuf {
+        self.0.join(LABELS)
     }
 }
 
 /// One project's directory, `projects/{id}`.
 #[derive(Debug, Clone)]
-pub struct ProjectDir(PathBuf);
+pub struct ProjectDir {
+    root: PathBuf,
+    id: ProjectId,
+}
 
 impl ProjectDir {
     /// The directory itself.
     pub fn root(&self) -> &Path {
-        &self.0
+        &self.root
+    }
+
+    /// The link `labels/{label}` and what it has to say, where the label is not the id: nginx cannot hash.
+    pub fn label_link(&self) -> Option<(PathBuf, PathBuf)> {
+        let (label, folder) = (self.id.label(), self.root.file_name()?);
+        if label == self.id.as_str() {
+            return None;
+        }
+        let projects = self.root.parent()?;
+        Some((projects.with_file_name(LABELS).join(label), Path::new("..").join(projects.file_name()?).join(folder)))
     }
 
     /// Sources, as synced.
     pub fn frontend(&self) -> PathBuf {
-        self.0.join("frontend")
+        self.root.join("frontend")
     }
 
     /// The manifest of the sources.
     pub fn manifest(&self) -> PathBuf {
-        self.0.join(".file-hashes.json")
+        self.root.join(".file-hashes.json")
     }
 
     /// There from before the first change of a sync to the sources until its manifest is written.
     pub fn sync_intent(&self) -> PathBuf {
-        self.0.join(".sync-intent")
+        self.root.join(".sync-intent")
     }
 
     /// Files on their way into the sources.
     pub fn incoming(&self) -> PathBuf {
-        self.0.join(".incoming")
+        self.root.join(".incoming")
     }
 
     /// The status object.
     pub fn build_status(&self) -> PathBuf {
-        self.0.join(".build-status")
+        self.root.join(".build-status")
     }
 
     /// What builds see: the sources of one revision, and `node_modules`.
     pub fn work(&self) -> PathBuf {
-        self.0.join("work")
+        self.root.join("work")
     }
 
     /// All releases, and each build's log beside them.
     pub fn releases(&self) -> PathBuf {
-        self.0.join("releases")
+        self.root.join("releases")
     }
 
     /// The immutable output of one build.
@@ -134,11 +155,28 @@ impl ProjectDir {
 
     /// Symlink to the live release.
     pub fn dist(&self) -> PathBuf {
-        self.0.join("dist")
+        self.root.join("dist")
     }
 
     /// Symlink to the newest build's log.
     pub fn build_log(&self) -> PathBuf {
-        self.0.join("build.log")
+        self.root.join("build.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_hashed_label_needs_a_link() {
+        let data = DataDir::new("/data");
+        let link = |id: &str| data.project(&id.parse().expect("id")).label_link();
+        assert_eq!(link("demo"), None);
+        // A project's id may have the form of a hash: its label is another one.
+        for hashed in ["Demo", "p-riwmazz3drbigfp6qtab"] {
+            let id: ProjectId = hashed.parse().expect("id");
+            assert_eq!(link(hashed), Some((data.labels().join(id.label()), Path::new("../projects").join(hashed))), "{hashed}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The calls that change something: sync, build, delete.
+//! The calls that change something: sync, build, roll back, delete.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
-use super::extract::{authorize, authorized_body, parse_json};
+use super::extract::{authorize, authorized_body, bounded_body, parse_json};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::domain::status::Status;
-use crate::domain::{BuildRecord, Priority, ProjectId, Revision, SourcePath};
+use crate::domain::{BuildId, BuildRecord, Priority, ProjectId, Revision, SourcePath};
 use crate::queue::{SyncRequest, scope_of};
 use crate::sync::SyncScope;
 
@@ -52,6 +52,12 @@ struct BuildBody {
     priority: Priority,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RollbackBody {
+    build_id: Option<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct SyncResponse {
     status: &'static str,
@@ -88,6 +94,19 @@ pub(super) async fn build(app: Data<App>, id: Path<String>, request: HttpRequest
     let scope = if body.clean { SyncScope::Anew } else { SyncScope::Everything };
     let sync = SyncRequest { scope, priority: body.priority, force: true, clean: body.clean };
     take_in(&app, project, sync, Vec::new(), wait).await
+}
+
+/// `POST /rollback/{id}`
+pub(super) async fn rollback(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+    let project: ProjectId = id.parse()?;
+    authorize(&app, &request, Scope::Control, Some(&project))?;
+    let body = bounded_body(&app, payload).await?;
+    let body: RollbackBody = parse_json(&request, &body)?;
+    let build: BuildId = body.build_id.ok_or_else(|| ApiError::InvalidBody("at build_id: it is missing".into()))?.parse()?;
+    let of = project.clone();
+    on_runtime(&app, |app| async move { app.queue.roll_back(&of, build).await }).await??;
+    let status = app.board.status(&project).await?.ok_or(ApiError::UnknownProject)?;
+    Ok(HttpResponse::Ok().json(status))
 }
 
 /// `DELETE /projects/{id}`

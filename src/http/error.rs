@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::auth::Unauthorized;
 use crate::domain::ids::{InvalidBuildId, InvalidProjectId};
 use crate::domain::paths::PathError;
-use crate::queue::IntakeError;
+use crate::queue::{IntakeError, RollbackError};
 use crate::source::SourceError;
 use crate::state::StateError;
 use crate::sync::SyncError;
@@ -55,6 +55,8 @@ pub enum ApiError {
     #[error(transparent)]
     Intake(#[from] IntakeError),
     #[error(transparent)]
+    Rollback(#[from] RollbackError),
+    #[error(transparent)]
     State(#[from] StateError),
     #[error("something went wrong here; the log says more")]
     Internal(#[from] anyhow::Error),
@@ -87,6 +89,7 @@ impl ApiError {
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed(_) => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::Intake(error) => intake_code(error),
+            Self::Rollback(error) => rollback_code(error),
             Self::State(error) => state_code(error),
             Self::Internal(_) => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
@@ -116,6 +119,15 @@ fn intake_code(error: &IntakeError) -> (&'static str, StatusCode) {
         IntakeError::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
         IntakeError::Sync(error) => sync_code(error),
         IntakeError::State(error) => state_code(error),
+    }
+}
+
+fn rollback_code(error: &RollbackError) -> (&'static str, StatusCode) {
+    match error {
+        RollbackError::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
+        RollbackError::UnknownBuild => ("unknown_build", StatusCode::NOT_FOUND),
+        RollbackError::Disk(_) => ("disk", StatusCode::INSUFFICIENT_STORAGE),
+        RollbackError::State(error) => state_code(error),
     }
 }
 

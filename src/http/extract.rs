@@ -52,7 +52,7 @@ pub(super) async fn authorized_body(app: &App, request: &HttpRequest, payload: P
     if !signed_only {
         authorize(app, request, Scope::Control, Some(project))?;
     }
-    let body = timeout(BODY_TIMEOUT, read_body(app, payload)).await.map_err(|_| ApiError::BodyTimeout)??;
+    let body = bounded_body(app, payload).await?;
     if signed_only {
         let path_and_query = request.uri().path_and_query().map_or("/", |p| p.as_str());
         let signed = Signed { method: request.method().as_str(), path_and_query, body: &body, now: Timestamp::now().as_second() };
@@ -66,6 +66,11 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
     let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Reads a body within `server.max_body_kb` and [`BODY_TIMEOUT`].
+pub(super) async fn bounded_body(app: &App, payload: Payload) -> Result<Bytes, ApiError> {
+    timeout(BODY_TIMEOUT, read_body(app, payload)).await.map_err(|_| ApiError::BodyTimeout)?
 }
 
 /// Reads a body of at most `server.max_body_kb`.

@@ -36,6 +36,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(preview_host)
         .service(resource("/sync-project/{id}", "POST", web::post().to(control::sync_project)))
         .service(resource("/build/{id}", "POST", web::post().to(control::build)))
+        .service(resource("/rollback/{id}", "POST", web::post().to(control::rollback)))
         .service(resource("/status/{id}", READ, get().to(read::status)))
         .service(resource("/builds/{id}", READ, get().to(read::builds)))
         .service(resource("/logs/{id}", READ, get().to(logs::logs)))

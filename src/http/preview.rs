@@ -3,17 +3,18 @@
 //! 1. which project, which release; is it private?  2. which file (`preview::resolve`)
 //! 3. how it is answered (`representation`); or, where there is no release yet, a page that says so
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::error::ApiError;
 use super::private::{self, Admission};
-use super::representation::{Conditions, Representation, is_page, represent};
+use super::representation::{Conditions, Content, Representation, is_page, represent};
 use crate::app::App;
 use crate::domain::status::State;
 use crate::domain::{BuildId, ProjectId};
+use crate::preview::cache::Asked;
 use crate::preview::{LiveRelease, Request, Resolved, Urls, pages, resolve};
 
 /// Paths below this are previewd's own on every preview's origin.
@@ -103,26 +104,48 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
     })
 }
 
-/// Steps 2 and 3, off the async threads.
+/// Steps 2 and 3: from memory where the file was asked for before, else off the async threads.
 async fn look_up(app: &Data<App>, request: &HttpRequest, target: &Target, release: LiveRelease) -> Result<Answer, ApiError> {
-    let root = app.data.project(&target.project).release(release.build);
     let headers = request.headers();
     let conditions = Conditions::of(headers);
-    let navigation = accepts(headers, header::ACCEPT, "text/html");
     let compressed = |name: &str| conditions.allow_compressed() && accepts(headers, header::ACCEPT_ENCODING, name);
     let (brotli, gzip) = (compressed("br"), compressed("gzip"));
-    let (path, prefix, permanent) = (target.path.clone(), target.prefix.clone(), target.build.is_some());
+    let permanent = target.build.is_some();
+    // Pages are rewritten in path mode, which takes its time, and for which their compressed copies are of no use.
+    let rewritten = |path: &str| target.prefix.is_some() && is_page(path);
+    let kept = app.live.files.get(Asked { build: release.build, brotli, gzip, path: &target.path });
+    if let Some(file) = kept.filter(|file| !rewritten(&file.path)) {
+        let answer = represent(Content::Small(file), None, permanent, &conditions).map_err(anyhow::Error::from)?;
+        return Ok(Answer::File(Box::new(answer)));
+    }
+    let navigation = accepts(headers, header::ACCEPT, "text/html");
+    let (app, project, path, prefix) = (app.clone(), target.project.clone(), target.path.clone(), target.prefix.clone());
     let work = move || {
+        let root = app.data.project(&project).release(release.build);
+        let asked = Asked { build: release.build, brotli, gzip, path: &path };
         let request = Request { path: &path, navigation, spa: release.spa, brotli: brotli && prefix.is_none(), gzip: gzip && prefix.is_none() };
         let mut resolved = resolve(&root, request)?;
-        // Pages are rewritten in path mode, so their compressed copies are of no use there; other files' are.
-        if prefix.is_some() && matches!(&resolved, Resolved::File(found) if !is_page(&found.path)) {
-            resolved = resolve(&root, Request { brotli, gzip, ..request })?;
+        let mut page = false;
+        if prefix.is_some()
+            && let Resolved::File(found) = &resolved
+        {
+            page = is_page(&found.path);
+            if !page {
+                resolved = resolve(&root, Request { brotli, gzip, ..request })?;
+            }
         }
         match resolved {
             Resolved::FolderWithoutSlash => Ok(Answer::AddSlash),
             Resolved::NotFound => Ok(Answer::NotFound),
-            Resolved::File(found) => Ok(Answer::File(Box::new(represent(*found, prefix.as_deref(), permanent, &conditions)?))),
+            Resolved::File(found) => {
+                let content = Content::read(*found)?;
+                if let Content::Small(file) = &content
+                    && !page
+                {
+                    app.live.files.put(&project, asked, file);
+                }
+                Ok(Answer::File(Box::new(represent(content, prefix.as_deref(), permanent, &conditions)?)))
+            }
         }
     };
     let answered: std::io::Result<Answer> = tokio::task::spawn_blocking(work).await.map_err(anyhow::Error::from)?;
@@ -132,11 +155,11 @@ async fn look_up(app: &Data<App>, request: &HttpRequest, target: &Target, releas
 /// What every answer of a preview says: who may frame it, and that others may load its files.
 fn preview_headers<'a>(app: &App, response: &'a mut HttpResponseBuilder) -> &'a mut HttpResponseBuilder {
     response
-        .insert_header(("Content-Security-Policy", app.frame_ancestors.as_str()))
-        .insert_header(("X-Content-Type-Options", "nosniff"))
-        .insert_header(("Referrer-Policy", "strict-origin-when-cross-origin"))
-        .insert_header(("Cross-Origin-Resource-Policy", "cross-origin"))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .insert_header((header::CONTENT_SECURITY_POLICY, app.frame_ancestors.as_str()))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .insert_header((header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")))
+        .insert_header((header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin")))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")))
 }
 
 /// In a preview's place.

@@ -4,27 +4,33 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use http_range::HttpRange;
 use tokio_util::io::ReaderStream;
 
-use crate::preview::headers::{CACHE_FOREVER, cache_control, content_type, etag, matches};
+use crate::preview::cache::{SMALL_BYTES_MAX, SmallFile};
+use crate::preview::headers::{CACHE_FOREVER, CACHE_FOREVER_PRIVATE, cache_control, content_type, etag, matches};
 use crate::preview::resolve::Found;
 use crate::preview::rewrite::for_prefix;
 
-/// Files up to this size are read whole, at once, where they are opened.
-const WHOLE_BYTES_MAX: u64 = 256 * 1024;
-/// Bytes read at once of larger ones.
+/// Bytes read at once of files that are too large to be read whole.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// A page longer than this is served as it is in path mode.
 const REWRITE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// What is answered, once the disk was asked.
+/// A file of a release, small ones in memory.
+pub(super) enum Content {
+    Small(Arc<SmallFile>),
+    Large(Box<Found>),
+}
+
+/// What is answered.
 pub(super) struct Representation {
     headers: Headers,
     pub(super) status: StatusCode,
@@ -71,28 +77,74 @@ impl Conditions {
     }
 }
 
-/// Reads what a request for a file is answered with. `prefix` is path mode's; `permanent` an address whose bytes never change. Blocking.
-pub(super) fn represent(mut found: Found, prefix: Option<&str>, permanent: bool, conditions: &Conditions) -> io::Result<Representation> {
-    let rewritten = prefix.filter(|_| is_page(&found.path) && found.metadata.len() <= REWRITE_BYTES_MAX);
-    let mut tag = etag(&found.metadata);
-    if rewritten.is_some() {
-        tag.insert_str(tag.len() - 1, "-p");
+impl Content {
+    /// Reads a file that is small enough. Blocking.
+    pub(super) fn read(mut found: Found) -> io::Result<Self> {
+        if found.metadata.len() > SMALL_BYTES_MAX {
+            return Ok(Self::Large(Box::new(found)));
+        }
+        let mut content = vec![0; usize::try_from(found.metadata.len()).unwrap_or_default()];
+        found.file.read_exact(&mut content)?;
+        let etag = etag(&found.metadata);
+        Ok(Self::Small(Arc::new(SmallFile { path: found.path, etag, encoding: found.encoding, content: content.into() })))
     }
-    let mut headers = Headers {
-        content_type: content_type(&found.path),
-        cache: if permanent { CACHE_FOREVER } else { cache_control(&found.path) },
-        encoding: found.encoding,
-        range: None,
-        length: found.metadata.len(),
-        etag: tag,
-    };
+
+    /// Its path in the release.
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Self::Small(file) => &file.path,
+            Self::Large(found) => &found.path,
+        }
+    }
+
+    fn headers(&self, permanent: bool) -> Headers {
+        let (etag, encoding, length) = match self {
+            Self::Small(file) => (file.etag.clone(), file.encoding, file.content.len() as u64),
+            Self::Large(found) => (etag(&found.metadata), found.encoding, found.metadata.len()),
+        };
+        let cache = if permanent { CACHE_FOREVER } else { cache_control(self.path()) };
+        Headers { etag, content_type: content_type(self.path()), cache, encoding, range: None, length }
+    }
+
+    fn whole(self) -> io::Result<Bytes> {
+        match self {
+            Self::Small(file) => Ok(file.content.clone()),
+            Self::Large(mut found) => {
+                let mut content = Vec::new();
+                found.file.read_to_end(&mut content)?;
+                Ok(content.into())
+            }
+        }
+    }
+
+    /// `length` bytes from `start`.
+    fn part(self, start: u64, length: u64) -> io::Result<Body> {
+        match self {
+            Self::Small(file) => {
+                let [start, length] = [start, length].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+                Ok(Body::Whole(file.content.slice(start..start + length)))
+            }
+            Self::Large(mut found) => {
+                found.file.seek(SeekFrom::Start(start))?;
+                Ok(Body::Part(found.file, length))
+            }
+        }
+    }
+}
+
+/// What a request for a file is answered with. `prefix` is path mode's; `permanent` an address whose bytes never change. Blocking
+/// where a page is rewritten or the file is large.
+pub(super) fn represent(content: Content, prefix: Option<&str>, permanent: bool, conditions: &Conditions) -> io::Result<Representation> {
+    let mut headers = content.headers(permanent);
+    let rewritten = prefix.filter(|_| is_page(content.path()) && headers.length <= REWRITE_BYTES_MAX);
+    if rewritten.is_some() {
+        headers.etag.insert_str(headers.etag.len() - 1, "-p");
+    }
     if conditions.if_none_match.as_deref().is_some_and(|candidates| matches(candidates, &headers.etag)) {
         return Ok(Representation { headers, status: StatusCode::NOT_MODIFIED, body: Body::None });
     }
     if let Some(prefix) = rewritten {
-        let mut html = Vec::new();
-        found.file.read_to_end(&mut html)?;
-        let html = for_prefix(&html, prefix);
+        let html = for_prefix(&content.whole()?, prefix);
         headers.length = html.len() as u64;
         return Ok(Representation { headers, status: StatusCode::OK, body: Body::Whole(html.into()) });
     }
@@ -101,46 +153,41 @@ pub(super) fn represent(mut found: Found, prefix: Option<&str>, permanent: bool,
     match conditions.range.as_deref().filter(|_| current).map(|range| HttpRange::parse(range, headers.length)) {
         Some(Ok(ranges)) if ranges.len() == 1 => {
             let (start, length) = (ranges[0].start, ranges[0].length);
-            found.file.seek(SeekFrom::Start(start))?;
             headers.range = Some(format!("bytes {start}-{}/{}", start + length - 1, headers.length));
             headers.length = length;
-            body_of(found.file, headers, StatusCode::PARTIAL_CONTENT)
+            Ok(Representation { headers, status: StatusCode::PARTIAL_CONTENT, body: content.part(start, length)? })
         }
         Some(Err(http_range::HttpRangeParseError::NoOverlap)) => {
             headers.range = Some(format!("bytes */{}", headers.length));
             Ok(Representation { headers, status: StatusCode::RANGE_NOT_SATISFIABLE, body: Body::None })
         }
         // None, one that cannot be read, or several: the whole file is a right answer (RFC 9110 §14.2).
-        _ => body_of(found.file, headers, StatusCode::OK),
+        _ => {
+            let body = content.part(0, headers.length)?;
+            Ok(Representation { headers, status: StatusCode::OK, body })
+        }
     }
-}
-
-fn body_of(mut file: File, headers: Headers, status: StatusCode) -> io::Result<Representation> {
-    let length = headers.length;
-    if length > WHOLE_BYTES_MAX {
-        return Ok(Representation { headers, status, body: Body::Part(file, length) });
-    }
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    file.read_exact(&mut bytes)?;
-    Ok(Representation { headers, status, body: Body::Whole(bytes.into()) })
 }
 
 impl Representation {
     /// Completes a response whose status and common headers are set. What only its visitor may see is not for shared caches.
     pub(super) fn complete(self, response: &mut HttpResponseBuilder, private: bool) -> HttpResponse {
         let Self { headers, status, body } = self;
-        let cache = if private { headers.cache.replace("public", "private") } else { headers.cache.to_owned() };
+        let cache = match headers.cache {
+            CACHE_FOREVER if private => HeaderValue::from_static(CACHE_FOREVER_PRIVATE),
+            cache => HeaderValue::from_static(cache),
+        };
         response
             .insert_header((header::ETAG, headers.etag))
             .insert_header((header::CACHE_CONTROL, cache))
-            .insert_header((header::VARY, "Accept-Encoding"));
+            .insert_header((header::VARY, HeaderValue::from_static("Accept-Encoding")));
         if let Some(range) = headers.range {
             response.insert_header((header::CONTENT_RANGE, range));
         }
         if status == StatusCode::NOT_MODIFIED || status == StatusCode::RANGE_NOT_SATISFIABLE {
             return response.finish();
         }
-        response.insert_header((header::CONTENT_TYPE, headers.content_type)).insert_header((header::ACCEPT_RANGES, "bytes"));
+        response.insert_header((header::CONTENT_TYPE, headers.content_type)).insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")));
         if let Some(encoding) = headers.encoding {
             response.insert_header((header::CONTENT_ENCODING, encoding));
         }

@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 
 /// For files whose name changes with their content.
 pub const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
+/// The same for what only its visitor may see.
+pub const CACHE_FOREVER_PRIVATE: &str = "private, max-age=31536000, immutable";
 /// For everything else: ask again each time, and be told 304.
 pub const CACHE_REVALIDATE: &str = "no-cache";
 /// Characters of the hash in a name such as `index-BxY12_ab.js`.

@@ -2,6 +2,7 @@
 
 use dashmap::DashMap;
 
+use super::cache::FileCache;
 use crate::domain::{BuildId, ProjectId};
 use crate::state::{StateError, Store};
 
@@ -14,18 +15,20 @@ pub struct LiveRelease {
     pub spa: bool,
 }
 
-/// The live releases of all projects that were asked for.
+/// The live releases of all projects that were asked for, and their small files.
 #[derive(Debug)]
 pub struct LiveReleases {
     store: Store,
     live: DashMap<ProjectId, LiveRelease>,
     labels: DashMap<String, ProjectId>,
+    /// Of live and of retained releases.
+    pub files: FileCache,
 }
 
 impl LiveReleases {
     /// Empty; filled as previews are asked for.
     pub fn new(store: Store) -> Self {
-        Self { store, live: DashMap::new(), labels: DashMap::new() }
+        Self { store, live: DashMap::new(), labels: DashMap::new(), files: FileCache::default() }
     }
 
     /// From now on `build` is what the project's preview shows.
@@ -33,8 +36,9 @@ impl LiveReleases {
         self.live.insert(project.clone(), LiveRelease { build, spa });
     }
 
-    /// Forgets a deleted project.
+    /// Forgets a project that was deleted, or whose releases were removed from this machine.
     pub fn forget(&self, project: &ProjectId) {
+        self.files.forget(project);
         self.live.remove(project);
         self.labels.remove(&project.label());
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a request reaches regular files inside of one release and nothing else.
 
+pub mod cache;
 pub mod headers;
 mod live;
 pub mod pages;

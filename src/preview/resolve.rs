@@ -14,7 +14,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-const INDEX: &str = "index.html";
+pub(super) const INDEX: &str = "index.html";
 /// The one hidden folder that the web serves (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
 /// A missing file of these kinds is missing, whoever asks: a page in its place would hide the fault.

@@ -19,6 +19,7 @@ use crate::domain::status::Status;
 use crate::domain::{DataDir, Priority, ProjectId, Revision, SourcePath};
 use crate::events::Events;
 use crate::locks::ProjectLocks;
+use crate::release::hide;
 use crate::state::{Accept, Accepted, StateError, Store};
 use crate::sync::{SyncError, SyncReport, SyncScope, Syncer};
 
@@ -183,11 +184,15 @@ impl Intake {
     /// Forgets a project and everything of it on this machine. Whether it was known.
     pub async fn delete(&self, project: &ProjectId) -> Result<bool, IntakeError> {
         let _guard = self.locks.lock(project).await;
+        // Before the state forgets it: a crash in between must not leave nginx with a preview that nobody knows of.
+        let dir = self.data.project(project);
+        let hidden = dir.clone();
+        blocking(move || hide(&hidden)).await.map_err(SyncError::Disk)?;
         let known = self.store.delete_project(project.clone()).await?;
         self.queue.stop_for_deletion(project).await;
-        self.queue.forget(project);
-        let root = self.data.project(project).root().to_owned();
-        blocking(move || remove_tree(&root)).await.map_err(SyncError::Disk)?;
+        self.queue.forget(project).await;
+        // Its last build may have shown it once more.
+        blocking(move || hide(&dir).and(remove_tree(dir.root()))).await.map_err(SyncError::Disk)?;
         self.events.status_changed(project);
         Ok(known)
     }

@@ -8,6 +8,7 @@
 mod gate;
 mod heartbeat;
 mod intake;
+mod rollback;
 mod run;
 mod settle;
 mod status;
@@ -27,6 +28,7 @@ use crate::builder::Builder;
 use crate::config;
 use crate::domain::{BuildId, DataDir, ProjectId, Revision};
 use crate::events::Events;
+use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
 use crate::preview::LiveReleases;
 use crate::release::{Compressor, Retention};
@@ -34,6 +36,7 @@ use crate::state::{Claim, StateError, Store};
 use gate::{Running, Stop, should_supersede};
 use heartbeat::Heartbeat;
 pub use intake::{Intake, IntakeError, SyncAnswer, SyncRequest, scope_of};
+pub use rollback::RollbackError;
 use run::lease_ms;
 pub use status::StatusBoard;
 
@@ -74,6 +77,8 @@ pub struct Queue {
     wake: Notify,
     running: DashMap<ProjectId, Arc<Running>>,
     slots: Arc<Semaphore>,
+    /// Whose turn it is to change what of a project is live, on disk and in the state.
+    swaps: ProjectLocks,
     tasks: TaskTracker,
     draining: CancellationToken,
     heartbeat: Heartbeat,
@@ -84,8 +89,9 @@ impl Queue {
     pub fn new(parts: Parts, config: config::Queue, concurrency: usize) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(concurrency));
         let draining = CancellationToken::new();
-        let (running, tasks, heartbeat) = (DashMap::new(), TaskTracker::new(), Heartbeat::default());
-        Arc::new(Self { parts, config, wake: Notify::new(), running, slots, tasks, draining, heartbeat })
+        let (running, swaps, tasks) = (DashMap::new(), ProjectLocks::default(), TaskTracker::new());
+        let (wake, heartbeat) = (Notify::new(), Heartbeat::default());
+        Arc::new(Self { parts, config, wake, running, slots, swaps, tasks, draining, heartbeat })
     }
 
     /// Starts the loop; it ends with [`Queue::drain`].
@@ -113,8 +119,9 @@ impl Queue {
         }
     }
 
-    /// Forgets what is remembered of a project that was deleted.
-    pub fn forget(&self, project: &ProjectId) {
+    /// Forgets what is remembered of a project that was deleted, once nobody makes a release of it live any more.
+    pub async fn forget(&self, project: &ProjectId) {
+        let _turn = self.swaps.lock(project).await;
         self.parts.live.forget(project);
     }
 

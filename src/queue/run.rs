@@ -4,6 +4,8 @@
 //! 2. build  3. publish, unless it was stopped or the claim is no longer ours  4. settle  5. tell
 //! 6. what nobody waits for: compressed copies, retention
 //!
+//! From the check in 3 to the end of 4 it is this build's turn to change what is live: a rollback waits.
+//!
 //! Invariant: at most one build of a project works at a time, and what it publishes is what its claim says.
 
 use std::panic::AssertUnwindSafe;
@@ -20,6 +22,7 @@ use super::Queue;
 use super::gate::{Running, Stop};
 use crate::builder::{BuildRequest, Built};
 use crate::domain::{BuildRecord, Failure, ProjectId};
+use crate::locks::ProjectGuard;
 use crate::metrics::observe;
 use crate::release::{Scanned, publish};
 use crate::state::{Claim, Store};
@@ -31,8 +34,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(15);
 
 /// How a build went.
 #[derive(Debug)]
-pub(super) enum Attempt {
-    Published(Scanned),
+pub(super) enum Attempt<'a> {
+    /// With the turn to change what is live: until the state says the same as `dist`.
+    Published(Scanned, ProjectGuard<'a>),
     Failed(Failure),
     Stopped,
 }
@@ -82,34 +86,35 @@ impl Queue {
         running.ended.cancel();
     }
 
-    /// Whether the build may become visible: its claim is still ours, and it was not stopped.
-    async fn may_publish(&self, claim: &Claim, running: &Running) -> bool {
+    /// The turn to make the build visible, unless its claim is no longer ours or it was stopped.
+    async fn turn_to_publish(&self, claim: &Claim, running: &Running) -> Option<ProjectGuard<'_>> {
+        let turn = self.swaps.lock(&claim.project).await;
         match self.parts.store.is_ours(claim).await {
             Ok(true) => {}
             Ok(false) => drop(running.stop(Stop::Lost)),
             Err(error) => {
                 tracing::error!(project = %claim.project, %error, "a claim could not be checked: its build is not published");
-                return false;
+                return None;
             }
         }
-        running.begin_publish()
+        running.begin_publish().then_some(turn)
     }
 
     /// Builds and, unless it was stopped, publishes.
-    async fn attempt(&self, claim: &Claim, running: &Running, record: &mut BuildRecord) -> anyhow::Result<Attempt> {
+    async fn attempt<'a>(&'a self, claim: &Claim, running: &Running, record: &mut BuildRecord) -> anyhow::Result<Attempt<'a>> {
         let log = Arc::new(self.parts.builder.open_log(&claim.project, record).await?);
         log.info(format!("build {} of revision {}", claim.build, claim.revision));
         let request = BuildRequest { project: &claim.project, clean: claim.clean, log: &log, cancel: &running.cancel };
         let built = self.parts.builder.build(request, record).await;
         let attempt = match built {
-            Ok(Built::Output(scanned)) if self.may_publish(claim, running).await => {
+            Ok(Built::Output(scanned)) if let Some(turn) = self.turn_to_publish(claim, running).await => {
                 let begun = std::time::Instant::now();
                 let (dir, build) = (self.parts.data.project(&claim.project), claim.build);
                 tokio::task::spawn_blocking(move || publish(&dir, build)).await??;
                 self.parts.live.set(&claim.project, claim.build, record.spa);
                 record.timings_ms.publish = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 log.info(format!("live: {} files, {} bytes", scanned.files.len(), scanned.bytes));
-                Ok(Attempt::Published(scanned))
+                Ok(Attempt::Published(scanned, turn))
             }
             Ok(Built::Output(_) | Built::Cancelled) => {
                 log.warn("stopped before its end: a newer revision, a deletion, or the end of the daemon");

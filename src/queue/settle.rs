@@ -37,15 +37,15 @@ impl After {
 
 impl Queue {
     /// Writes down how a claim ended.
-    pub(super) async fn settle(&self, claim: &Claim, running: &Running, mut record: BuildRecord, attempt: anyhow::Result<Attempt>) -> After {
+    pub(super) async fn settle(&self, claim: &Claim, running: &Running, mut record: BuildRecord, attempt: anyhow::Result<Attempt<'_>>) -> After {
         let now = Timestamp::now();
         record.finished_at = Some(now);
         record.timings_ms.total = (now.as_millisecond() - claim.accepted_at).max(0).unsigned_abs() + claim.sync_ms;
         let mut published = None;
         let finish = match attempt {
-            Ok(Attempt::Published(scanned)) => {
+            Ok(Attempt::Published(scanned, turn)) => {
                 record.outcome = Some(Outcome::Succeeded);
-                published = Some((claim.build, scanned.files));
+                published = Some((claim.build, scanned.files, turn));
                 Finish::Done(record)
             }
             Ok(Attempt::Failed(failure)) => Finish::Done(failed(record, failure)),
@@ -66,7 +66,8 @@ impl Queue {
             // The lease runs out, and the revision is built again.
             Err(error) => tracing::error!(project = %claim.project, build = %claim.build, %error, "the end of a build could not be written"),
         }
-        After { published }
+        // With the turn to change what is live, which ends here.
+        After { published: published.map(|(build, files, _turn)| (build, files)) }
     }
 
     /// A fault of ours or of the machine: again later, until there were too many.

@@ -1,15 +1,18 @@
 //! Brotli and gzip copies beside a release's files, made after it went live.
 //!
-//! Invariant: a copy carries its file's modification time, is written aside and renamed, and exists
+//! Invariant: a copy carries its file's modification time and mode, is written aside and renamed, and exists
 //! only where it saves something. A release without copies is served just as well, only larger.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use super::scan::FILE_MODE;
 
 /// Smaller files fit into one packet as they are.
 const MIN_BYTES: u64 = 1024;
@@ -95,6 +98,7 @@ fn compress_all(root: &Path, files: &[PathBuf], cancel: &CancellationToken) -> i
             let aside = with_suffix(&path, &format!("{suffix}.tmp"));
             let mut file = File::create(&aside)?;
             file.write_all(&copy)?;
+            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
             file.set_times(FileTimes::new().set_modified(modified))?;
             fs::rename(aside, target)
         };

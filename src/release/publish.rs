@@ -1,13 +1,18 @@
 //! Makes a scanned output the live release: one rename, then one symlink swapped.
+//!
+//! nginx reads releases as another user. So the folders on the way to them may be passed through (not listed), whatever
+//! the umask is, and a project whose label is a hash has a link of that name. Nothing else of a project is opened.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use crate::disk::remove_tree;
 use crate::domain::{BuildId, ProjectDir};
 
+/// Mode of a folder that others may pass through without seeing what is in it.
+const PASSAGE_MODE: u32 = 0o711;
 /// What marks a file or folder that is still being written.
 const ASIDE_PREFIX: &str = ".tmp-";
 
@@ -19,7 +24,32 @@ pub fn publish(dir: &ProjectDir, build: BuildId) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && release.is_dir() => {}
         renamed => renamed?,
     }
+    show(dir)?;
     swap(&dir.dist(), Path::new("releases").join(build.to_string()).as_path())
+}
+
+/// Lets nginx's user pass through `folder`. Blocking.
+pub fn open_passage(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(PASSAGE_MODE))
+}
+
+/// Lets nginx find the project: the way to its releases, and its label.
+fn show(dir: &ProjectDir) -> io::Result<()> {
+    open_passage(dir.root())?;
+    open_passage(&dir.releases())?;
+    let Some((link, target)) = dir.label_link() else { return Ok(()) };
+    if fs::read_link(&link).is_ok_and(|now| now == target) {
+        return Ok(());
+    }
+    swap(&link, &target)
+}
+
+/// Hides a project from nginx, which serves whatever `dist` leads to: before it is deleted, and once it is. Blocking.
+pub fn hide(dir: &ProjectDir) -> io::Result<()> {
+    if let Some((link, _)) = dir.label_link() {
+        remove_tree(&link)?;
+    }
+    remove_tree(&dir.dist())
 }
 
 /// Makes the log of `build` the project's newest. Blocking.
@@ -40,9 +70,13 @@ pub fn live_build(dir: &ProjectDir) -> Option<BuildId> {
     fs::read_link(dir.dist()).ok()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// Points `dist` to the build that the state calls live, where a crash came between the two. Whether it had to. Blocking.
+/// Points `dist` to the build that the state calls live, where a crash came between the two, and sees to it that nginx
+/// finds it. Whether `dist` was another. Blocking.
 pub fn put_back(dir: &ProjectDir, live: Option<BuildId>) -> io::Result<bool> {
     if live_build(dir) == live {
+        if live.is_some() {
+            show(dir)?;
+        }
         return Ok(false);
     }
     match live {
@@ -94,7 +128,32 @@ mod tests {
         }
         publish(&dir, builds[0]).expect("an older one again");
         assert_eq!(live_build(&dir), Some(builds[0]));
+        hide(&dir).expect("hide");
+        assert!(!dir.dist().is_symlink() && dir.release(builds[0]).exists());
+        assert!(put_back(&dir, Some(builds[1])).expect("put back") && live_build(&dir) == Some(builds[1]));
         remove_leftovers(&dir).expect("clean");
         assert!(!dir.release_aside(builds[2]).exists() && dir.release(builds[1]).exists());
+    }
+
+    #[test]
+    fn a_hashed_label_leads_to_its_project() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let data = DataDir::new(root.path());
+        let (dir, build) = (data.project(&"My_App".parse().expect("id")), BuildId::from_parts(1, 0));
+        let (link, _) = dir.label_link().expect("a hashed label");
+        fs::create_dir(data.labels()).expect("mkdir");
+        fs::create_dir_all(dir.release(build)).expect("mkdir");
+        fs::write(dir.release(build).join("index.html"), "mine").expect("write");
+        let page = || fs::read_to_string(link.join("dist/index.html")).ok();
+        publish(&dir, build).expect("publish");
+        assert_eq!(page().as_deref(), Some("mine"));
+        fs::remove_file(&link).expect("remove");
+        assert!(!put_back(&dir, Some(build)).expect("at the next start"));
+        assert_eq!(page().as_deref(), Some("mine"));
+        hide(&dir).expect("hide");
+        assert!(!link.is_symlink());
+        for folder in [dir.root(), &dir.releases()] {
+            assert_eq!(fs::metadata(folder).expect("stat").permissions().mode() & 0o777, PASSAGE_MODE);
+        }
     }
 }

@@ -42,7 +42,9 @@ impl Retention {
         let dir = self.data.project(project);
         self.store.prune_history(project.clone()).await?;
         for build in self.store.builds_to_drop(project.clone(), self.keep).await? {
-            self.store.release_dropped(build).await?;
+            if !self.store.release_dropped(build).await? {
+                continue;
+            }
             let release = dir.release(build);
             blocking(move || remove_tree(&release)).await?;
         }

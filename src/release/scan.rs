@@ -23,7 +23,7 @@ use crate::domain::paths::{DEPTH_MAX, NAME_BYTES_MAX};
 use crate::domain::{ContentHash, Failure, FailureKind};
 
 /// Mode of published files and folders.
-const FILE_MODE: u32 = 0o644;
+pub(super) const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
 /// Modification times lie in the 17 years from this one (2001-09-09), seconds since 1970.
 const MTIME_BASE: u64 = 1_000_000_000;

@@ -20,6 +20,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
 use actix_web::{App as Service, HttpServer};
 use anyhow::Context;
+use rustix::fs::Mode;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,6 +51,8 @@ pub fn stop_deadline(config: &Config) -> Duration {
 /// Runs the daemon until it is told to stop.
 pub async fn serve(mut config: Config, env: Environment) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.server.data_dir).with_context(|| format!("cannot make {}", config.server.data_dir.display()))?;
+    // What is made from here on is the daemon's alone; releases are opened to nginx one by one (src/release/).
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     // Children run in other directories, so every path is absolute from here on.
     config.server.data_dir = config.server.data_dir.canonicalize()?;
     let listeners = Listeners::open(&config)?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::rows::parse;
+use super::rows::{parse, sql_revision};
 use super::{StateError, Store};
 use crate::domain::{BuildId, BuildRecord, ProjectId};
 
@@ -16,6 +16,20 @@ pub struct BuildRow {
     pub record: BuildRecord,
     /// Its release is on disk.
     pub retained: bool,
+}
+
+/// What became of a wish to make a retained release live again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RollBack {
+    /// No such project.
+    UnknownProject,
+    /// No such build of it, or its release is gone.
+    UnknownBuild,
+    /// It is live, durably.
+    Live {
+        /// Unknown paths are routes of the app.
+        spa: bool,
+    },
 }
 
 /// A layout that a dependency set turned out to need, and why.
@@ -64,11 +78,30 @@ impl Store {
         .await
     }
 
-    /// Notes that a build's release is no longer on disk.
-    pub async fn release_dropped(&self, build: BuildId) -> Result<(), StateError> {
+    /// Makes a retained build the live one, where its release `exists` on disk. Unless it is live already, the sources that
+    /// were accepted last are forgotten: the next sync differs from what is shown, so it builds. `now`: ms since 1970.
+    pub async fn roll_back(&self, project: ProjectId, build: BuildId, exists: bool, now: i64) -> Result<RollBack, StateError> {
         self.write(move |c| {
-            c.prepare_cached("UPDATE builds SET retained = 0 WHERE id = ?1")?.execute([build.to_string()])?;
-            Ok(())
+            if !c.prepare_cached("SELECT 1 FROM projects WHERE id = ?1")?.exists([project.as_str()])? {
+                return Ok(RollBack::UnknownProject);
+            }
+            let mut statement = c.prepare_cached("SELECT record, retained FROM builds WHERE id = ?1 AND project_id = ?2")?;
+            let row = statement.query_row(params![build.to_string(), project.as_str()], columns).optional()?.map(decode).transpose()?;
+            let Some(row) = row.filter(|row| row.retained && exists) else { return Ok(RollBack::UnknownBuild) };
+            let sql = "UPDATE projects SET live_build = ?2, live_revision = ?3, published_at = ?4, tree = NULL
+                WHERE id = ?1 AND live_build IS NOT ?2";
+            c.prepare_cached(sql)?.execute(params![project.as_str(), build.to_string(), sql_revision(row.record.revision), now])?;
+            Ok(RollBack::Live { spa: row.record.spa })
+        })
+        .await
+    }
+
+    /// Notes that a build's release is about to leave the disk. False where it may not: it was made live meanwhile.
+    pub async fn release_dropped(&self, build: BuildId) -> Result<bool, StateError> {
+        self.write(move |c| {
+            let sql =
+                "UPDATE builds SET retained = 0 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM projects WHERE live_build = ?1 AND id = project_id)";
+            Ok(c.prepare_cached(sql)?.execute([build.to_string()])? > 0)
         })
         .await
     }

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use super::rows::{parse, revision};
+use super::rows::{parse, revision, sql_revision};
 use super::{StateError, Store};
 use crate::domain::{BuildId, BuildRecord, Outcome, ProjectId, Revision};
 
@@ -218,10 +218,6 @@ fn save_build(c: &Connection, record: &BuildRecord) -> Result<(), StateError> {
 
 fn to_json(record: &BuildRecord) -> Result<String, StateError> {
     serde_json::to_string(record).map_err(|e| StateError::Decode(e.to_string()))
-}
-
-fn sql_revision(revision: Revision) -> i64 {
-    i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod connection;
 mod projects;
 mod rows;
 
-pub use builds::{BuildRow, LearntLayout};
+pub use builds::{BuildRow, LearntLayout, RollBack};
 pub use claims::{Claim, Finish};
 pub use connection::{StateError, Store};
 pub use projects::{Accept, Accepted, PendingCounts, ProjectFilter, ProjectRow, Snapshot};

@@ -18,6 +18,11 @@ pub(super) fn parse_option<T: std::str::FromStr<Err: std::fmt::Display>>(row: &R
     }
 }
 
+/// A revision as a column holds it.
+pub(super) fn sql_revision(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
 /// A revision.
 pub(super) fn revision(row: &Row<'_>, index: usize) -> rusqlite::Result<Revision> {
     row.get::<_, i64>(index).map(|n| Revision(n.unsigned_abs()))

@@ -8,6 +8,7 @@ pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod http;
+pub(crate) mod nginx;
 pub(crate) mod probe;
 pub(crate) mod shared;
 
