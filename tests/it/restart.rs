@@ -124,9 +124,8 @@ async fn a_restart_under_load_refuses_and_drops_nothing() {
     }
     let (answers, connections) = (keeping.answers.load(Ordering::Relaxed), keeping.connections.load(Ordering::Relaxed));
     println!("{} answers on new connections, {answers} on {connections} kept ones, {RESTARTS} restarts", fresh.answers.load(Ordering::Relaxed));
-    // Each restart ends each of them, once or twice: a new one may still be accepted while the daemon drains.
-    let ended = CLIENTS as u64 * (1 + RESTARTS)..=CLIENTS as u64 * (1 + 2 * RESTARTS);
-    assert!(ended.contains(&connections), "{connections} kept connections");
+    // Each restart ends each of them; while the daemon drains, a new one lasts for one answer.
+    assert!(connections >= CLIENTS as u64 * (1 + RESTARTS) && answers > 2 * connections, "{connections} kept connections, {answers} answers");
 }
 
 #[tokio::test(flavor = "multi_thread")]
