@@ -21,12 +21,17 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else die "this needs root: $*"; fi
 }
 
+# missing_debian PACKAGE…: which of them are not installed yet, one a line.
+missing_debian() {
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+  done
+}
+
 # need_debian PACKAGE…: Debian or Ubuntu packages that are not installed yet.
 need_debian() {
-  local missing=() package
-  for package in "$@"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-  done
+  local missing; mapfile -t missing < <(missing_debian "$@")
   [ ${#missing[@]} = 0 ] && return
   say "installing Debian packages: ${missing[*]}"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
@@ -69,12 +74,23 @@ bin_dir() {
   if [ -w /usr/local/bin ]; then echo /usr/local/bin; else mkdir -p "$HOME/.local/bin" && echo "$HOME/.local/bin"; fi
 }
 
+# Whether Node.js and npm are there, and new enough.
+node_fits() {
+  local now; now=$(node --version 2>/dev/null | tr -d v || true)
+  [ -n "$now" ] && at_least "$now" "$NODE_MIN" && have npm
+}
+
+pnpm_fits() {
+  local now; now=$(pnpm --version 2>/dev/null || true)
+  [ -n "$now" ] && at_least "$now" 12.0.0
+}
+
 # Node.js: Debian's is too old for Vite 8, so a newer one comes through Debian's npm.
 need_node() {
-  local now; now=$(node --version 2>/dev/null | tr -d v || true)
-  if [ -n "$now" ] && at_least "$now" "$NODE_MIN" && have npm; then return; fi
+  node_fits && return
   need_debian ca-certificates nodejs npm
-  now=$(node --version | tr -d v)
+  hash -r
+  local now; now=$(node --version | tr -d v)
   at_least "$now" "$NODE_MIN" && return
   local arch bin; bin=$(bin_dir)
   case "$(uname -m)" in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) die "no Node.js $NODE_VERSION for $(uname -m)" ;; esac
@@ -87,8 +103,7 @@ need_node() {
 
 need_pnpm() {
   need_node
-  local now; now=$(pnpm --version 2>/dev/null || true)
-  if [ -n "$now" ] && at_least "$now" 12.0.0; then return; fi
+  pnpm_fits && return
   local prefix; prefix=$(dirname "$(bin_dir)")
   say "installing pnpm $PNPM_VERSION into $prefix"
   npm install --loglevel=error --no-audit --no-fund --global --prefix "$prefix" "pnpm@$PNPM_VERSION" >/dev/null

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::auth::Authenticator;
 use crate::builder::{self, Builder, Tools};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::disk::remove_tree;
 use crate::domain::DataDir;
 use crate::events::Events;
@@ -56,8 +56,8 @@ pub struct App {
 
 impl App {
     /// Opens the data directory, the state and the source, and takes up what a crash left. `config.server.data_dir`
-    /// is absolute; `port` is the bound one.
-    pub async fn open(config: Config, port: u16) -> anyhow::Result<Arc<Self>> {
+    /// is absolute; `env` is where the source looks for credentials; `port` is the bound one.
+    pub async fn open(config: Config, env: &Environment, port: u16) -> anyhow::Result<Arc<Self>> {
         let data = Arc::new(DataDir::new(config.server.data_dir.clone()));
         let lock = prepare(&data)?;
         let root = data.root().to_owned();
@@ -67,7 +67,7 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new()?);
         let store = Store::open(&data.state())?;
-        let source = Arc::new(Source::open(&config, &|name| std::env::var(name).ok(), metrics.clone())?);
+        let source = Arc::new(Source::open(&config, &|name| env.get(name), metrics.clone())?);
         builder::write_runtime(&data)?;
         let door = Arc::new(Door::open(&config.build, data.sandbox_etc()).await?);
         let tools = Tools::find(&door, &config.build).await;

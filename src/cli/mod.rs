@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
 use crate::auth::{Claims, Scope, mint};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Environment};
 use crate::domain::{BuildId, ProjectId};
 use crate::{http, server, telemetry};
 use client::Client;
@@ -107,7 +107,8 @@ impl From<ConfigError> for CliError {
 
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
+        // What is wrong with a configuration may show only at the start: a listener that was handed to us.
+        error.downcast::<ConfigError>().map_or_else(Self::Failed, Self::from)
     }
 }
 
@@ -128,12 +129,13 @@ impl Cli {
     }
 
     fn dispatch(self) -> Result<(), CliError> {
-        let config = Config::load(self.config.as_deref(), Config::environment()?)?;
+        let env = Environment::read()?;
+        let config = Config::load(self.config.as_deref(), env.overrides()?)?;
         match self.command {
             Command::Serve => {
                 telemetry::init(&config.log)?;
                 let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
-                let served = runtime.block_on(server::serve(config));
+                let served = runtime.block_on(server::serve(config, env));
                 // What still blocks a thread then is compression of a release, which the next start does without.
                 runtime.shutdown_timeout(BLOCKING_GRACE);
                 Ok(served?)

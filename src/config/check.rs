@@ -1,6 +1,6 @@
 //! What a value must be beyond its type. Pure.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use reqwest::Url;
 use tracing_subscriber::EnvFilter;
@@ -42,13 +42,19 @@ impl Config {
                 return Err(ConfigError::bad(key, format!("a secret has at least {SECRET_BYTES_MIN} characters")));
             }
         }
-        if !self.server.listen.ip().is_loopback() && self.auth.tokens.is_empty() {
-            let message = format!("{} is not a loopback address; that needs `auth.tokens` to be set", self.server.listen);
-            return Err(ConfigError::bad("server.listen", message));
-        }
+        self.check_listen(self.server.listen)?;
         self.check_addresses()?;
         EnvFilter::try_new(&self.log.level).map_err(|e| ConfigError::bad("log.level", e.to_string()))?;
         self.source_url().map(drop)
+    }
+
+    /// Whether `address` may be served: a generated token, which is on disk and in the log, is for this machine only. Also
+    /// for a listener that was handed to us, wherever it is bound.
+    pub fn check_listen(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        if address.ip().is_loopback() || !self.auth.tokens.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::bad("server.listen", format!("{address} is not a loopback address; that needs `auth.tokens` to be set")))
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::environment::PREFIX;
 use super::{Config, ConfigError, DEFAULTS};
 
-/// Environment variables that override a key: `PREVIEWD__SECTION__KEY`.
-const ENV_PREFIX: &str = "PREVIEWD__";
 /// The section whose values are never repeated.
 const SECRET_SECTION: &str = "auth";
 
@@ -24,20 +23,13 @@ impl Config {
             overlay(&mut table, over, &origin)?;
         }
         for (name, value) in env {
-            if let Some(key) = name.strip_prefix(ENV_PREFIX) {
+            if let Some(key) = name.strip_prefix(PREFIX) {
                 override_from_env(&mut table, key, &value)?;
             }
         }
         let config: Self = serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| bad_type(&e.path().to_string(), e.inner()))?;
         config.check()?;
         Ok(config)
-    }
-
-    /// The overrides in this process's environment, for [`Config::load`]; other variables may be anything.
-    pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
-        let ours = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        let ours = ours.filter(|(name, _)| name.starts_with(ENV_PREFIX));
-        ours.map(|(name, value)| value.into_string().map(|value| (name.clone(), value)).map_err(|_| ConfigError::NotText(name))).collect()
     }
 }
 
@@ -95,7 +87,7 @@ fn common_prefix(a: &str, b: &str) -> usize {
 fn override_from_env(base: &mut Table, key: &str, text: &str) -> Result<(), ConfigError> {
     let (section, name) = key.split_once("__").unwrap_or((key, ""));
     let (section, name) = (section.to_ascii_lowercase(), name.to_ascii_lowercase());
-    let variable = format!("{ENV_PREFIX}{key}");
+    let variable = format!("{PREFIX}{key}");
     let current = base.get_mut(&section).and_then(Value::as_table_mut).and_then(|table| table.get_mut(&name));
     let Some(current) = current else {
         return Err(ConfigError::UnknownKey { key: format!("{section}.{name}"), origin: variable, hint: None });
@@ -113,7 +105,7 @@ fn override_from_env(base: &mut Table, key: &str, text: &str) -> Result<(), Conf
         Value::Integer(_) => Value::Integer(text.trim().parse().map_err(|_| bad("a whole number"))?),
         Value::Boolean(_) => Value::Boolean(text.trim().parse().map_err(|_| bad("true or false"))?),
         Value::Array(_) => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
             Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
         }
         _ => Value::String(text.to_owned()),

@@ -5,6 +5,7 @@
 //! secret: of `auth` it tells keys only, and of a file's text nothing.
 
 mod check;
+mod environment;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+pub use environment::Environment;
 
 /// The documented defaults, also what `previewd serve` runs on without a file.
 pub const DEFAULTS: &str = include_str!("../../config/previewd.toml");
@@ -30,6 +33,8 @@ pub enum ConfigError {
     UnknownKey { key: String, origin: String, hint: Option<String> },
     #[error("bad value for `{key}`: {message}")]
     BadValue { key: String, message: String },
+    #[error("credential {name}: {message}")]
+    Credential { name: String, message: String },
     #[error("{0} is not UTF-8")]
     NotText(String),
 }

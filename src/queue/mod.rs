@@ -6,6 +6,7 @@
 //! Invariant: every claim is settled exactly once, whatever happens to its build.
 
 mod gate;
+mod heartbeat;
 mod intake;
 mod rollback;
 mod run;
@@ -33,6 +34,7 @@ use crate::preview::LiveReleases;
 use crate::release::{Compressor, Retention};
 use crate::state::{Claim, StateError, Store};
 use gate::{Running, Stop, should_supersede};
+use heartbeat::Heartbeat;
 pub use intake::{Intake, IntakeError, SyncAnswer, SyncRequest, scope_of};
 pub use rollback::RollbackError;
 use run::lease_ms;
@@ -42,7 +44,7 @@ pub use status::StatusBoard;
 const POLL_MAX: Duration = Duration::from_secs(30);
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
 /// After their time at shutdown is over, builds get this long to be stopped and settled.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
+pub const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What the queue works with.
 #[derive(Debug)]
@@ -79,6 +81,7 @@ pub struct Queue {
     swaps: ProjectLocks,
     tasks: TaskTracker,
     draining: CancellationToken,
+    heartbeat: Heartbeat,
 }
 
 impl Queue {
@@ -87,7 +90,8 @@ impl Queue {
         let slots = Arc::new(Semaphore::new(concurrency));
         let draining = CancellationToken::new();
         let (running, swaps, tasks) = (DashMap::new(), ProjectLocks::default(), TaskTracker::new());
-        Arc::new(Self { parts, config, wake: Notify::new(), running, slots, swaps, tasks, draining })
+        let (wake, heartbeat) = (Notify::new(), Heartbeat::default());
+        Arc::new(Self { parts, config, wake, running, slots, swaps, tasks, draining, heartbeat })
     }
 
     /// Starts the loop; it ends with [`Queue::drain`].
@@ -126,6 +130,11 @@ impl Queue {
         self.draining.is_cancelled()
     }
 
+    /// How long the loop has not turned: short, unless it is stuck or has ended.
+    pub fn silent_for(&self) -> Duration {
+        self.heartbeat.age()
+    }
+
     /// Ends the loop: running builds get `grace` to finish, then they are stopped and wait for the next start.
     pub async fn drain(&self, driver: Driver, grace: Duration) {
         self.draining.cancel();
@@ -144,7 +153,7 @@ impl Queue {
     }
 
     async fn drive(self: Arc<Self>) {
-        while let Some(slot) = self.slot().await {
+        while let Some(slot) = self.heartbeat.beating(self.slot()).await {
             // Registered before the look at the queue, so that no wake-up in between is lost.
             let woken = self.wake.notified();
             tokio::pin!(woken);
@@ -161,11 +170,14 @@ impl Queue {
                 }
             };
             drop(slot);
-            tokio::select! {
-                () = self.draining.cancelled() => return,
-                () = woken => {}
-                () = sleep(pause) => {}
-            }
+            let until = async {
+                tokio::select! {
+                    () = self.draining.cancelled() => {}
+                    () = woken => {}
+                    () = sleep(pause) => {}
+                }
+            };
+            self.heartbeat.beating(until).await;
         }
     }
 

@@ -33,7 +33,7 @@ use spawner::{Keeper, Spawner};
 /// How long a program may take to tell its version, or the self-test to run.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last children may take to be gone when the door is closed.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 /// What is read of a probe's output.
 const PROBE_OUTPUT_BYTES: u64 = 4096;
 

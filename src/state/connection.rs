@@ -1,5 +1,7 @@
 //! The two database threads, and the migrations.
 
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -12,6 +14,8 @@ use tokio::sync::oneshot;
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 /// How long one statement waits for another process (an operator's sqlite3 shell) to let go.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Mode of the database's files.
+const PRIVATE: u32 = 0o600;
 /// Writes that share one commit at most.
 const GROUP_COMMIT_MAX: usize = 64;
 
@@ -46,6 +50,7 @@ pub struct Store {
 impl Store {
     /// Opens (or makes) the database, brings it up to date, and starts its threads.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        keep_private(path);
         let mut writer = Connection::open(path)?;
         configure(&writer)?;
         migrate(&mut writer)?;
@@ -90,13 +95,21 @@ impl Store {
 
     /// Whether both threads answer: what health and the watchdog ask.
     pub async fn probe(&self) -> Result<(), StateError> {
-        self.write(|_| Ok(())).await?;
+        // Changes nothing, but takes the lock that a change needs: a transaction alone takes none.
+        self.write(|connection| Ok(connection.execute("DELETE FROM projects WHERE 0", [])?)).await?;
         self.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
     }
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StateError> {
     thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(|_| StateError::Stopped)
+}
+
+/// The state is ours alone, though others (nginx) may read the directory: SQLite gives its other files the mode of this one.
+/// What cannot be opened is told by who opens it next.
+fn keep_private(path: &Path) {
+    let _ = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(path);
+    let _ = fs::set_permissions(path, Permissions::from_mode(PRIVATE));
 }
 
 fn configure(connection: &Connection) -> Result<(), StateError> {
@@ -161,6 +174,30 @@ mod tests {
         assert!(matches!(again, Err(StateError::Sqlite(_))));
         let count: i64 = store.read(|c| Ok(c.query_row("SELECT count(*) FROM projects", [], |r| r.get(0))?)).await.expect("read");
         assert_eq!(count, 2);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_reads_it() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("state.db");
+        fs::write(&path, "").expect("write");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("chmod");
+        let store = Store::open(&path).expect("open");
+        store.probe().await.expect("probe");
+        let modes = |file: &str| fs::metadata(dir.path().join(file)).expect(file).permissions().mode() & 0o777;
+        assert_eq!([modes("state.db"), modes("state.db-wal"), modes("state.db-shm")], [PRIVATE; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_probe_needs_what_a_change_needs() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("state.db");
+        let store = Store::open(&path).expect("open");
+        let mut other = Connection::open(&path).expect("open");
+        let lock = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).expect("lock");
+        assert!(store.probe().await.is_err());
+        drop(lock);
+        store.probe().await.expect("free again");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) mod raw;
 pub(crate) mod shared;
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +39,7 @@ pub(crate) struct Options {
     env: Vec<(String, String)>,
     cold_store: bool,
     inherited: Option<PathBuf>,
+    listener: Option<Arc<TcpListener>>,
 }
 
 impl Options {
@@ -66,6 +69,12 @@ impl Options {
         self
     }
 
+    /// Hands it a listener, as systemd's socket activation does.
+    pub(crate) fn listener(mut self, listener: &Arc<TcpListener>) -> Self {
+        self.listener = Some(listener.clone());
+        self
+    }
+
     pub(crate) async fn start(self) -> Daemon {
         let dir = guard::temp_dir();
         self.start_in(Arc::new(dir)).await
@@ -80,6 +89,36 @@ impl Options {
             assert!(copied.expect("cp").success());
         }
         Daemon::spawn(dir, self)
+    }
+}
+
+impl Options {
+    /// The daemon's program, with the descriptors that it is to inherit.
+    fn command(&self) -> Command {
+        let shell = |script: &str| {
+            let mut shell = guard::command("sh");
+            shell.args(["-c", script]);
+            shell
+        };
+        let mut command = match (&self.inherited, &self.listener) {
+            (None, None) => guard::command(env!("CARGO_BIN_EXE_previewd")),
+            (Some(dir), _) => {
+                let mut command = shell(r#"exec 9<"$0"; exec "$@""#);
+                command.arg(dir).arg(env!("CARGO_BIN_EXE_previewd"));
+                command
+            }
+            (None, Some(_)) => {
+                // The process id stays the same from here to the daemon.
+                let mut command = shell(r#"exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$0" "$@""#);
+                command.arg(env!("CARGO_BIN_EXE_previewd"));
+                command
+            }
+        };
+        command.stdin(match &self.listener {
+            Some(listener) => OwnedFd::from(listener.try_clone().expect("dup")).into(),
+            None => Stdio::null(),
+        });
+        command
     }
 }
 
@@ -115,16 +154,9 @@ impl Daemon {
     }
 
     fn spawn(dir: Arc<TempDir>, options: Options) -> Self {
-        let mut command = match &options.inherited {
-            None => guard::command(env!("CARGO_BIN_EXE_previewd")),
-            Some(inherited) => {
-                let mut shell = guard::command("sh");
-                shell.args(["-c", r#"exec 9<"$0"; exec "$@""#]).arg(inherited).arg(env!("CARGO_BIN_EXE_previewd"));
-                shell
-            }
-        };
+        let mut command = options.command();
         command.arg("serve").env("PREVIEWD__SERVER__LISTEN", "127.0.0.1:0").env("PREVIEWD__SERVER__DATA_DIR", dir.path().join("data"));
-        command.envs(options.env.iter().cloned()).stderr(Stdio::piped()).stdin(Stdio::null());
+        command.envs(options.env.iter().cloned()).stderr(Stdio::piped());
         let mut process = guard::spawn(command);
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, started) = std::sync::mpsc::channel();
@@ -158,6 +190,14 @@ impl Daemon {
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+
+    /// A graceful stop, then a start on the same data directory.
+    pub(crate) fn restart(self) -> Self {
+        let options = self.options.clone();
+        let (code, dir) = self.stop();
+        assert_eq!(code, Some(0));
+        Self::spawn(dir, options)
     }
 
     /// SIGTERM, and its exit code.

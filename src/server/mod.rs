@@ -1,54 +1,74 @@
 //! Starts the daemon, and stops it.
 //!
-//! Start: bind, open, take up, drive, serve, tell systemd. Stop, on SIGTERM or SIGINT: refuse new work, let builds finish
-//! until a deadline, stop accepting, end with code 0.
+//! Start: listen, open, take up, drive, serve, tell systemd. Stop, on SIGTERM or SIGINT: refuse new work, let builds finish
+//! until a deadline, leave new connections to the next daemon, answer those that are open, end with code 0.
+//!
+//! Invariant: a stop cuts no request off that was sent before its connection was said to close. Whoever keeps a connection
+//! is told so with its next answer, for `LAME_DUCK` at least; where the listener is inherited, nobody is refused either.
 
-use std::net::{SocketAddr, TcpListener};
+mod listener;
+mod watchdog;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
 use actix_web::{App as Service, HttpServer};
 use anyhow::Context;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::disk::replace;
 use crate::http;
+use crate::queue::STOP_DEADLINE;
+use crate::sandbox::CLOSE_DEADLINE;
+use listener::Listeners;
 
-/// Connections that are waiting to be accepted at most; the kernel's `net.core.somaxconn` may be lower.
-const BACKLOG: u32 = 1024;
 /// Beyond `server.max_connections` so many more are taken in, to be told; what comes then waits to be accepted.
 const SURPLUS_CONNECTIONS: usize = 512;
 /// Descriptors for everything but connections: files, the database, pipes of builds.
 const OTHER_DESCRIPTORS: u64 = 2048;
 /// A connection without a request is kept open so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Before connections are closed they are served for so long, with the word that each answer is the last: a client that asks
+/// at least that often never meets a connection that closes under its request. Long enough, too, for everything that
+/// was accepted to reach the thread that serves it: what has not is dropped when the server stops.
+const LAME_DUCK: Duration = Duration::from_millis(500);
 /// Requests that are under way at shutdown get so long, seconds.
 const REQUESTS_GRACE_S: u64 = 5;
 
+/// How long a stop takes at the longest, up to the last answer: what `TimeoutStopSec=` has to be longer than.
+pub fn stop_deadline(config: &Config) -> Duration {
+    config.server.shutdown_grace() + STOP_DEADLINE + CLOSE_DEADLINE + LAME_DUCK + Duration::from_secs(REQUESTS_GRACE_S)
+}
+
 /// Runs the daemon until it is told to stop.
-pub async fn serve(mut config: Config) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config, env: Environment) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.server.data_dir).with_context(|| format!("cannot make {}", config.server.data_dir.display()))?;
     // What is made from here on is the daemon's alone; releases are opened to nginx one by one (src/release/).
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     // Children run in other directories, so every path is absolute from here on.
     config.server.data_dir = config.server.data_dir.canonicalize()?;
-    let listener = bind(config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;
-    let address = listener.local_addr()?;
+    let listeners = Listeners::open(&config)?;
+    let (address, inherited) = (listeners.address, listeners.inherited);
     let grace = config.server.shutdown_grace();
     raise_descriptor_limit(config.server.max_connections);
-    let app = App::open(config, address.port()).await?;
+    let app = App::open(config, &env, address.port()).await?;
     let driver = app.queue.start();
-    let server = http_server(&app, listener)?;
+    let server = http_server(&app, listeners)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
+    let fed = app.clone();
+    let feeding = tokio::spawn(async move { watchdog::feed(&fed).await });
     announce(&app, address)?;
 
     tokio::select! {
@@ -61,19 +81,21 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     notify(NotifyState::Stopping);
     app.queue.drain(driver, grace).await;
     app.door.close().await;
-    handle.stop(true).await;
     let _ = std::fs::remove_file(app.data.listen());
+    leave(&handle, inherited).await;
+    feeding.abort();
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Binds by hand: a listener of the standard library has a backlog of its own, and nobody can change that afterwards.
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for the connections of the last daemon to be forgotten.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+/// Closes what is open, without cutting a request off.
+async fn leave(handle: &ServerHandle, inherited: bool) {
+    if inherited {
+        // What connects from now on waits in the kernel for the next daemon.
+        handle.pause().await;
+    }
+    tokio::time::sleep(LAME_DUCK).await;
+    handle.stop(true).await;
 }
 
 /// Shells and some init systems give 1,024 descriptors, with leave to take more.
@@ -89,12 +111,15 @@ fn raise_descriptor_limit(max_connections: u32) {
     }
 }
 
-fn http_server(app: &Arc<App>, listener: TcpListener) -> anyhow::Result<actix_web::dev::Server> {
+fn http_server(app: &Arc<App>, listeners: Listeners) -> anyhow::Result<actix_web::dev::Server> {
     let data = Data::from(app.clone());
     let (config, threads) = (&app.config.server, std::thread::available_parallelism()?.get());
     // Each thread counts its own; that they share the limit is seen to by the requests themselves.
     let per_thread = (config.max_connections as usize + SURPLUS_CONNECTIONS).div_ceil(threads);
-    let service = move || Service::new().app_data(data.clone()).wrap(from_fn(http::limits)).wrap(from_fn(http::observe)).configure(http::routes);
+    let service = move || {
+        let service = Service::new().app_data(data.clone()).wrap(from_fn(http::limits)).wrap(from_fn(http::observe));
+        service.wrap(from_fn(last_answers)).configure(http::routes)
+    };
     let server = HttpServer::new(service)
         .workers(threads)
         .max_connections(per_thread)
@@ -102,9 +127,20 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> anyhow::Result<actix_we
         .client_request_timeout(config.client_timeout())
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(REQUESTS_GRACE_S)
-        .disable_signals()
-        .listen(listener)?;
+        .disable_signals();
+    let server = listeners.all.into_iter().try_fold(server, HttpServer::listen)?;
     Ok(server.run())
+}
+
+/// Says `Connection: close` once the daemon stops: who sends a next request opens a connection for it, which the next daemon
+/// may answer.
+async fn last_answers(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let app = request.app_data::<Data<App>>().cloned();
+    let mut response = next.call(request).await?;
+    if app.is_some_and(|app| app.queue.is_draining()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// Says where we are: in the log, in `{data_dir}/listen`, to systemd.
