@@ -16,7 +16,7 @@ const FAULTS: &[Fault] = &[
     Fault("deep-output", "failed", "output", None, "nested deeper than"),
     Fault("endless-output", "failed", "output", None, "build.log_kb"),
     Fault("exiting-config", "failed", "config", None, "The Vite config or a plugin in it called process.exit(0)"),
-    Fault("fifo-output", "failed", "output", None, "not a regular file: pipe.txt"),
+    Fault("fifo-output", "failed", "compile", None, "Operation not permitted"),
     Fault("generator-fails", "failed", "config", None, "the script \"codegen\" of package.json ended with exit code 3"),
     Fault("git-spec", "failed", "install", Some(("package.json", None)), "x@git+https://git.example.invalid/nothing.git is refused"),
     Fault("hardlink-output", "failed", "output", None, "the output has a hard link"),
