@@ -103,6 +103,7 @@ def before_previewd(home: Path, repository: Path, data: Path, upstream: str) -> 
         "EMBED_ORIGINS": EMBED_ORIGINS,
         "MAX_BODY_KB": "4096",
         "FROM_DISK": "1",
+        "EMBEDDER_POLICY": "",
     }
     snippets = home.with_name(f"{home.name}-site")
     (snippets / "snippets").mkdir(parents=True)

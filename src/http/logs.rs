@@ -1,6 +1,7 @@
 //! `GET /logs/{id}`: a build's log as text, as JSON lines, or followed live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path};
@@ -8,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
@@ -21,6 +23,11 @@ use crate::events::{LogFeed, LogLine, Progress};
 
 /// Which build's log is shown.
 const BUILD_HEADER: &str = "x-previewd-build";
+/// While a build is silent its followers get a comment so often: proxies cut connections that say nothing, many after 30 s or a
+/// minute, and a client that has gone is noticed by it.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// A line that readers of events pass over (WHATWG HTML, "Server-sent events").
+const HEARTBEAT: &[u8] = b":\n\n";
 
 /// Which log, and how.
 #[derive(Deserialize, IntoParams)]
@@ -86,7 +93,7 @@ pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest)
     let follow = query.follow;
     let feed = app.events.log(build);
     if let Some(feed) = feed.clone().filter(|_| follow) {
-        return Ok(event_stream(build, follow_feed(feed)));
+        return Ok(event_stream(build, follow_feed(feed, HEARTBEAT_EVERY)));
     }
     let lines = match feed {
         Some(feed) => feed.since(0),
@@ -148,10 +155,10 @@ struct Follower {
     ended: bool,
 }
 
-/// All lines so far, then each as it comes, then the end.
-fn follow_feed(feed: Arc<LogFeed>) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
+/// All lines so far, then each as it comes, then the end; a comment where nothing came for `heartbeat`.
+fn follow_feed(feed: Arc<LogFeed>, heartbeat: Duration) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
     let progress = feed.watch();
-    stream::unfold(Follower { feed, progress, next: 0, ended: false }, |mut follower| async move {
+    stream::unfold(Follower { feed, progress, next: 0, ended: false }, move |mut follower| async move {
         loop {
             if follower.ended {
                 return None;
@@ -164,10 +171,39 @@ fn follow_feed(feed: Arc<LogFeed>) -> impl Stream<Item = Result<Bytes, actix_web
                 follower.next += new.len();
                 return Some((Ok(Bytes::from(chunk)), follower));
             }
-            if ended || follower.progress.changed().await.is_err() {
-                follower.ended = true;
-                return Some((Ok(end_event()), follower));
+            if !ended {
+                match timeout(heartbeat, follower.progress.changed()).await {
+                    Err(_) => return Some((Ok(Bytes::from_static(HEARTBEAT)), follower)),
+                    Ok(Ok(())) => continue,
+                    // Nobody writes it any more.
+                    Ok(Err(_)) => {}
+                }
             }
+            follower.ended = true;
+            return Some((Ok(end_event()), follower));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{Events, Level};
+
+    #[tokio::test]
+    async fn a_silent_build_is_heard_of() {
+        let (events, build) = (Events::default(), BuildId::from_parts(1, 0));
+        let feed = events.open_log(build);
+        let line = |message: &str| LogLine { time: jiff::Timestamp::UNIX_EPOCH, level: Level::Info, message: message.into() };
+        feed.push(line("first"));
+        let mut stream = std::pin::pin!(follow_feed(feed.clone(), Duration::from_millis(1)));
+        let mut next = async || stream.next().await.map(|chunk| String::from_utf8(chunk.expect("a chunk").to_vec()).expect("utf-8"));
+        assert!(next().await.expect("a line").starts_with("id: 0\nevent: log\n"));
+        assert_eq!([next().await.as_deref(), next().await.as_deref()], [Some(":\n\n"); 2], "nothing happens");
+        feed.push(line("second"));
+        events.close_log(build);
+        assert!(next().await.expect("a line").starts_with("id: 1\nevent: log\n"));
+        assert_eq!(next().await.as_deref(), Some("event: end\ndata: {}\n\n"));
+        assert_eq!(next().await, None);
+    }
 }

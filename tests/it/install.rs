@@ -16,7 +16,7 @@ unshare --mount --pid --fork --kill-child --propagation private bash -euc '
   mount -t overlay overlay -o "lowerdir=/,upperdir=$M/up,workdir=$M/work" "$M/root"
   mount --rbind /dev "$M/root/dev"; mount --rbind /sys "$M/root/sys"; mount -t proc proc "$M/root/proc"
   mount -t tmpfs tmpfs "$M/root/run"; mount -t tmpfs -o mode=1777 tmpfs "$M/root/tmp"
-  mkdir "$M/root/oldroot"; cd "$M/root"; pivot_root . oldroot; cd /; umount -l /oldroot
+  mkdir -p "$M/root/oldroot"; cd "$M/root"; pivot_root . oldroot; cd /; umount -l /oldroot
   cd "$1"
   exec bwrap --dev-bind / / --proc /proc --unshare-net --cap-add ALL bash -euc "$2"
 ' "$M" "$PWD" "$1"
