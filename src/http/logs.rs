@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
@@ -20,7 +20,10 @@ use crate::auth::Scope;
 use crate::builder::read_log;
 use crate::domain::{BuildId, ProjectId};
 use crate::events::{LogFeed, LogLine, Progress};
+use crate::state::ProjectRow;
 
+/// How long a follower waits for a build to begin, before the last one's log is shown.
+const BEGIN_WAIT: Duration = Duration::from_mins(1);
 /// Which build's log is shown.
 const BUILD_HEADER: &str = "x-previewd-build";
 /// While a build is silent its followers get a comment so often: proxies cut connections that say nothing, many after 30 s or a
@@ -37,6 +40,7 @@ struct LogsQuery {
     #[param(value_type = BuildId, required = false)]
     build: Option<String>,
     /// Answer with Server-Sent Events: an event `log` for each line so far and each that comes, `end` when the build ends.
+    /// Where the newest revision waits for its build, the answer waits too, for a minute at most.
     #[serde(default)]
     follow: bool,
 }
@@ -82,16 +86,16 @@ pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest)
     let project: ProjectId = id.parse()?;
     authorize(&app, &request, Scope::Read, Some(&project))?;
     let query: LogsQuery = query(&request)?;
-    let snapshot = app.store.snapshot(project.clone()).await?.ok_or(ApiError::UnknownProject)?;
+    let follow = query.follow;
+    let row = row_to_show(&app, &project, follow && query.build.is_none()).await?;
     let build: BuildId = match query.build {
         Some(text) => text.parse()?,
-        None => snapshot.row.running_build.or(snapshot.row.last_build).ok_or(ApiError::UnknownBuild)?,
+        None => row.running_build.or(row.last_build).ok_or(ApiError::UnknownBuild)?,
     };
     if app.store.build(project.clone(), build).await?.is_none() {
         return Err(ApiError::UnknownBuild);
     }
-    let follow = query.follow;
-    let feed = app.events.log(build);
+    let feed = live(&app, &project, build, row.running_build).await?;
     if let Some(feed) = feed.clone().filter(|_| follow) {
         return Ok(event_stream(build, follow_feed(feed, HEARTBEAT_EVERY)));
     }
@@ -105,6 +109,36 @@ pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest)
         return Ok(event_stream(build, ended));
     }
     Ok(whole(&request, build, &lines))
+}
+
+/// The project's row. Who follows a project whose newest revision waits for its build wants that build's log, not the last
+/// one's: for them it is the row as of the moment when that build begins.
+async fn row_to_show(app: &App, project: &ProjectId, follows_newest: bool) -> Result<ProjectRow, ApiError> {
+    let deadline = Instant::now() + BEGIN_WAIT;
+    // Listening before looking: a change in between is heard.
+    let mut changes = app.events.statuses();
+    loop {
+        let row = app.store.project(project.clone()).await?.ok_or(ApiError::UnknownProject)?;
+        let waits = row.wanted > row.finished && row.running_build.is_none();
+        if !(follows_newest && waits && changes.next_of(project, deadline).await) {
+            return Ok(row);
+        }
+    }
+}
+
+/// The log as it grows, where the build runs. It may be asked for before the build has come to its first line.
+async fn live(app: &App, project: &ProjectId, build: BuildId, running: Option<BuildId>) -> Result<Option<Arc<LogFeed>>, ApiError> {
+    let feed = app.events.log(build);
+    if feed.is_some() || running != Some(build) {
+        return Ok(feed);
+    }
+    let feed = app.events.open_log(build);
+    // It may have ended in between, and then nobody else would end this log.
+    if app.store.project(project.clone()).await?.is_none_or(|row| row.running_build != Some(build)) {
+        app.events.close_log(build);
+        return Ok(None);
+    }
+    Ok(Some(feed))
 }
 
 async fn stored(app: &Data<App>, project: &ProjectId, build: BuildId) -> Result<Vec<LogLine>, ApiError> {

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{Queue, StatusBoard};
 use crate::disk::{blocking, remove_tree};
@@ -171,12 +170,8 @@ impl Intake {
             if row.finished >= revision {
                 return self.board.status(project).await;
             }
-            loop {
-                match timeout_at(deadline, changes.recv()).await {
-                    Err(_) | Ok(Err(RecvError::Closed)) => return Ok(None),
-                    Ok(Ok(changed)) if changed != *project => {}
-                    Ok(Ok(_) | Err(RecvError::Lagged(_))) => break,
-                }
+            if !changes.next_of(project, deadline).await {
+                return Ok(None);
             }
         }
     }
