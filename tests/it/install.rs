@@ -120,7 +120,7 @@ nginx; start_daemon
 export PREVIEWD_URL=http://127.0.0.1:8080 PREVIEWD_TOKEN=$(cat /etc/previewd/credentials/PREVIEWD__AUTH__TOKENS)
 mkdir -p /var/lib/previewd/source; chown previewd: /var/lib/previewd/source
 setpriv --reuid previewd --regid previewd --init-groups previewd --config /etc/previewd/previewd.toml push tests/fixtures/sites/static-html --project demo
-preview() {{ curl -sS -D /run/head -H "Host: demo.apps.example.org" http://127.0.0.1/ >/run/body; head -n 1 /run/head; grep -i '^content-security-policy' /run/head; cat /run/body; }}
+preview() {{ curl -sS -D /run/head -H "Host: demo.apps.example.org" http://127.0.0.1/ >/run/body; head -n 1 /run/head; grep -i '^content-security-policy' /run/head || true; cat /run/body; echo; }}
 echo "-- preview"; preview
 echo "-- api"; curl -sS -o /run/body -w '%{{http_code}}\n' -H "Host: build.example.org" http://127.0.0.1/status/demo
 curl -sS -w '%{{http_code}}\n' -H "Host: build.example.org" -H "Authorization: Bearer $PREVIEWD_TOKEN" http://127.0.0.1/status/demo
