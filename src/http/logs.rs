@@ -22,8 +22,8 @@ use crate::domain::{BuildId, ProjectId};
 use crate::events::{LogFeed, LogLine, Progress};
 use crate::state::ProjectRow;
 
-/// How long a follower waits for a build to begin, before the last one's log is shown.
-const BEGIN_WAIT: Duration = Duration::from_mins(1);
+/// How long a follower waits for a build to begin, before the last one's log is shown: proxies cut a silence of 30 s or more.
+const BEGIN_WAIT: Duration = Duration::from_secs(25);
 /// Which build's log is shown.
 const BUILD_HEADER: &str = "x-previewd-build";
 /// While a build is silent its followers get a comment so often: proxies cut connections that say nothing, many after 30 s or a
@@ -40,7 +40,7 @@ struct LogsQuery {
     #[param(value_type = BuildId, required = false)]
     build: Option<String>,
     /// Answer with Server-Sent Events: an event `log` for each line so far and each that comes, `end` when the build ends.
-    /// Where the newest revision waits for its build, the answer waits too, for a minute at most.
+    /// Where the newest revision waits for its build, the answer waits too, for 25 s at most.
     #[serde(default)]
     follow: bool,
 }
