@@ -7,7 +7,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::ApiError;
-use super::extract::{bearer, token_in_address};
+use super::extract::{bearer, is_token, token_in_address};
 use crate::app::App;
 use crate::auth::{Credentials, Scope};
 use crate::domain::ProjectId;
@@ -44,7 +44,7 @@ fn cookie(request: &HttpRequest) -> Option<&str> {
 }
 
 fn keep_as_cookie(request: &HttpRequest, token: &str) -> HttpResponse {
-    let rest: Vec<&str> = request.query_string().split('&').filter(|part| !part.is_empty() && !part.starts_with("token=")).collect();
+    let rest: Vec<&str> = request.query_string().split('&').filter(|part| !part.is_empty() && !is_token(part)).collect();
     let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
     // One slash in front: two, or what browsers take for slashes, would name another host.
     let location = format!("/{}{query}", request.uri().path().trim_start_matches(['/', '\\']));

@@ -52,6 +52,8 @@ async fn the_way_on_leads_to_no_other_host_and_an_apps_own_token_is_its_own() {
         let answer = raw(&daemon.http.address, "GET", &format!("{path}?token={token}"), &host, &[]).await;
         assert_eq!((answer.status.as_str(), answer.header("location")), ("303", "/evil.example/"), "{path}");
     }
+    let bent = raw(&daemon.http.address, "GET", &format!("/a?x=1&%74oken={token}&y=%26"), &host, &[]).await;
+    assert_eq!((bent.status.as_str(), bent.header("location")), ("303", "/a?x=1&y=%26"), "it does not go round");
     let cookie = format!("previewd_preview={token}");
     assert_eq!(daemon.http.preview("demo", "/?token=of-the-app", &[("cookie", &cookie)]).await.status, 200);
     assert_eq!(daemon.http.preview("demo", "/?token=of-the-app", &[]).await.status, 401);
