@@ -8,7 +8,8 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec
 /// Upper bounds, in seconds, for things between a warm rebuild and a build's time limit.
 const BUCKETS_S: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
-const CIRCUIT_HELP: &str = "Circuit breaker towards the source: 0 closed (calls go through), 1 half-open (one probe is under way), 2 open (it is left alone).";
+const CIRCUIT_HELP: &str =
+    "Circuit breaker towards the source: 0 closed (calls go through), 1 half-open (one probe is under way), 2 open (it is left alone).";
 
 /// The handles; counting is lock-free.
 #[derive(Debug)]

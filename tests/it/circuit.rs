@@ -147,10 +147,9 @@ async fn a_slow_store_opens_it_too_and_slow_answers_do_not() {
 #[tokio::test]
 async fn what_the_store_refuses_of_one_project_never_opens_it() {
     let (fake, daemon) = with_store().await;
-    for (status, code, expected) in [
-        ("403 Forbidden", "AuthorizationPermissionMismatch", "source_denied"),
-        ("404 Not Found", "ContainerNotFound", "source_misconfigured"),
-    ] {
+    for (status, code, expected) in
+        [("403 Forbidden", "AuthorizationPermissionMismatch", "source_denied"), ("404 Not Found", "ContainerNotFound", "source_misconfigured")]
+    {
         fake.outage(Some(trouble(status, code)));
         for _ in 0..2 * OPENS_AFTER {
             assert_eq!(daemon.sync("demo", json!({})).await.problem(), (502, expected.to_owned()));
