@@ -68,9 +68,8 @@ pub(super) fn filter(lock: &Value, importers: &BTreeSet<String>) -> Result<Value
     // Hooks, patches and extensions are not carried out, so their checksums would only make the lockfile look outdated.
     let mut out = json!({"lockfileVersion": "9.0", "settings": {"autoInstallPeers": true, "excludeLinksFromLockfile": false}});
     for (selector, spec) in object(&lock["overrides"]) {
-        let spec = spec.as_str().unwrap_or_default();
-        if spec != "-" && check_spec("", spec.trim_start_matches('$')).is_err() {
-            return Err(format!("it overrides {selector} with {spec:?}"));
+        if !spec.as_str().is_some_and(|spec| spec == "-" || check_spec("", spec.trim_start_matches('$')).is_ok()) {
+            return Err(format!("it overrides {selector} with {spec}"));
         }
     }
     for (name, entry) in object(&lock["catalogs"]).flat_map(|(_, catalog)| object(catalog)) {
@@ -158,6 +157,7 @@ mod tests {
             ("a@1.0.0(b@2.0.0):", "a@1.0.0(../../x):"),
             ("a@1.0.0(b@2.0.0):", "a@1.0.0(patch_hash=00):"),
             ("packages:\n", "overrides: {b: 'file:/etc'}\npackages:\n"),
+            ("packages:\n", "overrides: {b: 0}\npackages:\n"),
             ("packages:\n", "catalogs: {default: {b: {specifier: 'link:/etc', version: 2.0.0}}}\npackages:\n"),
         ] {
             assert!(V9.contains(from), "{from}");
