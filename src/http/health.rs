@@ -165,15 +165,14 @@ async fn check_source(app: &Data<App>) -> SourceCheck {
     // What was found before the circuit opened or closed is out of date.
     let recent = |(at, then, _): &&(Instant, Timestamp, Check)| at.elapsed() < SOURCE_EVERY && *then == since;
     let last = LAST.lock().ok().and_then(|last| last.as_ref().filter(recent).map(|(_, _, check)| check.clone()));
-    let check = match last {
-        Some(check) => check,
-        None => {
-            let check = probe_source(app).await;
-            if let Ok(mut last) = LAST.lock() {
-                *last = Some((Instant::now(), since, check.clone()));
-            }
-            check
+    let check = if let Some(check) = last {
+        check
+    } else {
+        let check = probe_source(app).await;
+        if let Ok(mut last) = LAST.lock() {
+            *last = Some((Instant::now(), since, check.clone()));
         }
+        check
     };
     let circuit = app.source.circuit();
     let state = match circuit.state {

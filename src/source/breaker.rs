@@ -127,9 +127,10 @@ impl Breaker {
         }
         if was_closed != (state == CircuitState::Closed) {
             inner.since = Timestamp::now();
-            match state {
-                CircuitState::Closed => tracing::info!("the source answers again"),
-                _ => tracing::error!(why = inner.why, "the source does not answer: no call goes to it until a probe does"),
+            if state == CircuitState::Closed {
+                tracing::info!("the source answers again");
+            } else {
+                tracing::error!(why = inner.why, "the source does not answer: no call goes to it until a probe does");
             }
         }
         self.gauge.set(state as i64);
