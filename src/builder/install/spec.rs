@@ -42,7 +42,8 @@ fn check_alias(target: &str) -> Result<(), &'static str> {
 
 /// Names of tarballs, which pnpm would read from the disk.
 pub(super) fn has_archive_ending(spec: &str) -> bool {
-    let spec = spec.to_ascii_lowercase();
+    // Spaces around it say nothing: whoever reads it next may cut them off.
+    let spec = spec.trim().to_ascii_lowercase();
     [".tgz", ".tar", ".tar.gz"].iter().any(|ending| spec.ends_with(ending))
 }
 
@@ -132,6 +133,8 @@ mod tests {
             "~/a",
             "/abs",
             "a.tgz",
+            "a.tgz ",
+            "npm:a@x.tar ",
             "npm:../../x",
             "npm:a@file:/etc",
             "npm:@jsr/a@1",
