@@ -18,8 +18,12 @@ pub(super) fn check_spec(name: &str, spec: &str) -> Result<(), &'static str> {
         return match scheme {
             "npm" => check_alias(rest),
             // A path in place of a range would reach outside of what was filtered.
-            "workspace" if is_range(rest) => Ok(()),
-            "catalog" if !rest.starts_with('.') && rest.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) => Ok(()),
+            "workspace" if is_range(rest) && !has_archive_ending(rest) => Ok(()),
+            "catalog"
+                if !rest.starts_with('.') && !has_archive_ending(rest) && rest.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) =>
+            {
+                Ok(())
+            }
             "workspace" | "link" | "file" | "portal" => Err("files outside of the project's workspace cannot be used"),
             "http" | "https" => Err("packages come from the npm registry, not from a URL"),
             _ => Err("only versions, ranges and tags of the npm registry are installed (no git, no URL, no patch)"),
@@ -147,6 +151,8 @@ mod tests {
             "1\n2",
             "catalog:../x",
             "catalog:..",
+            "catalog:a.tgz",
+            "workspace:x.y.tgz",
         ] {
             assert!(refused(spec), "{spec}");
         }
