@@ -393,3 +393,6 @@ fn copy_tree(from: &Path, into: &Path) -> io::Result<()> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod proptests;
