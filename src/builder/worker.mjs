@@ -14,6 +14,7 @@ import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Refusal, describeFailure, plain, warningsOf } from './worker-diagnostics.mjs';
+import { watchWrites } from './worker-writes.mjs';
 
 const MAX_LINE_BYTES = 64 * 1024;
 const MAX_TEXT_CHARS = 16 * 1024;
@@ -377,6 +378,8 @@ async function run(line) {
 
 keepStdoutForMessages();
 surviveUserCode();
+// The daemon stops a build at the first of these, and begins it anew with sources that it may write.
+watchWrites(() => current?.root, (file) => current.settled || send({ type: 'refused', path: path.relative(current.root, file) }));
 send({ type: 'ready', node: process.versions.node });
 for await (const line of readline.createInterface({ input: process.stdin })) await run(line);
 exitForReal(0);

@@ -45,6 +45,7 @@ const GOOD: &[Good] = &[
     Good("vite7", "fresh", &["vite7 works"]),
     Good("vue", "fresh", &["vue works", "h1[data-v-"]),
     Good("workers-wasm", "fresh", &["workers-wasm ", "raw text"]),
+    Good("writes-sources", "fresh", &["writes-sources works", "every-route"]),
     Good("yarn-berry-lock", "yarn.lock", &["yarn-berry-lock works", "2.1.1"]),
     Good("yarn-lock", "yarn.lock", &["yarn-lock works", "2.1.1"]),
 ];
@@ -132,6 +133,30 @@ async fn generators_run_by_name_and_cannot_touch_the_synced_files() {
     assert!(!project.join("work/src/etc").is_symlink(), "nothing leads out");
     let of = |path: &str| std::fs::read_to_string(project.join(path)).expect("read");
     assert!(of("work/main.js").contains("touched by codegen") && !of("frontend/main.js").contains("touched by codegen"));
+}
+
+#[tokio::test]
+async fn a_build_that_writes_into_its_sources_gets_copies_of_them() {
+    let site = site("writes-sources").await;
+    let log = site.daemon.build_log(&site.name).await;
+    assert!(log.contains("the build writes into its sources (.routes/tmp): it begins anew"), "{log}");
+    assert_untouched(&site);
+
+    // Known from here on: no second beginning.
+    site.daemon.edit(&site.name, "main.js", "writes-sources works", "writes again");
+    let answer = site.daemon.sync_and_wait(&site.name).await;
+    assert_eq!(answer["status"], "ready", "{answer:#}");
+    let (log, bundle) = (site.daemon.build_log(&site.name).await, site.bundle("/").await);
+    assert!(!log.contains("begins anew") && bundle.contains("writes again") && bundle.contains("every-route"), "{log}{bundle}");
+    assert_untouched(&site);
+}
+
+fn assert_untouched(site: &Site) {
+    let project = site.daemon.project(&site.name);
+    let of = |path: &str| std::fs::read_to_string(project.join(path)).expect("read");
+    assert!(of("work/main.js").contains("touched by the build") && !of("frontend/main.js").contains("touched by the build"));
+    assert!(of("frontend/src/routes.js").contains("only-old-routes"));
+    assert!(!project.join("work/src/etc").is_symlink(), "nothing leads out");
 }
 
 #[tokio::test]
