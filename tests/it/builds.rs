@@ -143,11 +143,11 @@ async fn a_build_that_writes_into_its_sources_gets_copies_of_them() {
     assert_untouched(&site);
 
     // Known from here on: no second beginning.
-    site.daemon.edit(&site.name, "main.js", "writes-sources works", "writes again");
+    site.daemon.edit(&site.name, "main.js", "<p>", "<p class=again>");
     let answer = site.daemon.sync_and_wait(&site.name).await;
     assert_eq!(answer["status"], "ready", "{answer:#}");
     let (log, bundle) = (site.daemon.build_log(&site.name).await, site.bundle("/").await);
-    assert!(!log.contains("begins anew") && bundle.contains("writes again") && bundle.contains("every-route"), "{log}{bundle}");
+    assert!(!log.contains("begins anew") && bundle.contains("class=again") && bundle.contains("every-route"), "{log}{bundle}");
     assert_untouched(&site);
 }
 
