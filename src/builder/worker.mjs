@@ -230,6 +230,7 @@ function forceConfig(job, config) {
   config.base = '/';
   config.cacheDir = job.cache_dir;
   config.experimental = { ...config.experimental, renderBuiltUrl };
+  replaceTerser(job, config.build);
   for (const build of [config.build, config.environments?.client?.build]) if (build) forceBuild(job, build);
 }
 
@@ -242,6 +243,13 @@ function forceBuild(job, build) {
       delete output.file;
     }
   }
+}
+
+/** Named and not installed, it ends the build after all the work is done; a preview is as good with Vite's own minifier. */
+function replaceTerser(job, build) {
+  if (build.minify !== 'terser' || resolveFrom(job.viteRoot, 'terser')) return;
+  delete build.minify;
+  log(job, 'warn', "build.minify is 'terser', which the project does not depend on: Vite's own minifier is used");
 }
 
 /**

@@ -37,6 +37,7 @@ const GOOD: &[Good] = &[
     Good("shadow-dom", "fresh", &["shadow-dom works"]),
     Good("stale-lockfile", "pnpm-lock.yaml", &["stale-lockfile works", "2.1.3"]),
     Good("svelte", "fresh", &["svelte works", "h1.svelte-"]),
+    Good("terser-missing", "fresh", &["terser-missing works"]),
     Good("undeclared-import", "fresh", &["undeclared-import works", "minute"]),
     Good("vanilla", "fresh", &["vanilla works", "#639"]),
     Good("vite4", "fresh", &["vite4 works"]),
@@ -86,6 +87,7 @@ async fn what_may_stay_blank_is_warned_of() {
         ("missing-env", Some("VITE_SUPABASE_URL")),
         ("hard-coded-base", Some("base \"/my-repo/\"")),
         ("no-script-index", Some("index.html loads no script")),
+        ("terser-missing", Some("build.minify is 'terser', which the project does not depend on")),
         ("vanilla", None),
         ("router", None),
     ];
@@ -100,6 +102,8 @@ async fn what_may_stay_blank_is_warned_of() {
     .await;
     let env = site("env-example").await.bundle("/").await;
     assert!(!env.contains("must-not-be-in-the-bundle") && !env.contains("api.example.com"), "{env}");
+    let minified = site("terser-missing").await.bundle("/").await;
+    assert!(!minified.contains("answerThatIsMinified"), "{minified}");
     let based = site("hard-coded-base").await;
     assert!(!based.bundle("/").await.contains("my-repo"));
     assert_eq!(based.get("/mark.svg").await.status, 200);
