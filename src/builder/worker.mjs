@@ -238,6 +238,8 @@ function forceConfig(job, config) {
 function forceBuild(job, build) {
   Object.assign(build, { outDir: job.out_dir, emptyOutDir: false, write: true, watch: null, ssr: false, reportCompressedSize: false });
   for (const options of [build.rollupOptions, build.rolldownOptions]) {
+    // Rolldown's records for Vite DevTools, beside the dependencies, which are read-only.
+    delete options?.devtools;
     for (const output of [options?.output ?? []].flat()) {
       delete output.dir;
       delete output.file;

@@ -32,6 +32,7 @@ const GOOD: &[Good] = &[
     Good("old-lockfile", "pnpm-lock.yaml", &["old-lockfile works", "2.1.1"]),
     Good("package-manager-pin", "pnpm-lock.yaml", &["package-manager-pin works"]),
     Good("public-files", "fresh", &["public-files works"]),
+    Good("rolldown-devtools", "fresh", &["rolldown-devtools works"]),
     Good("router", "pnpm-lock.yaml", &["router works"]),
     Good("several-lockfiles", "pnpm-lock.yaml", &["several-lockfiles works", "2.1.2"]),
     Good("shadow-dom", "fresh", &["shadow-dom works"]),
