@@ -30,6 +30,13 @@ const CHECKERS = /^(?:vite-plugin-checker|vite-plugin-eslint2?|vite:eslint|vite:
 /** Vite 8 says this of every config with `__dirname`, which works, and works here. */
 const ABOUT_VITES_FUTURE = /unsupported by `configLoader: 'native'`/;
 
+/** Each by the name of a plugin that it cannot do without. */
+const SERVER_FRAMEWORKS = [
+  ['TanStack Start', /^tanstack-(?:\w+-)?start\b/],
+  ['SvelteKit', /^vite-plugin-sveltekit\b/],
+  ['React Router', /^react-router$/],
+];
+
 const exitForReal = process.reallyExit.bind(process);
 /** The job that is running; what user code throws outside of any promise of ours is blamed on it. */
 let current = null;
@@ -226,7 +233,7 @@ function forceConfig(job, config) {
   job.viteRoot = path.resolve(config.root ?? job.root);
   job.had = { base: config.base ?? '/', outDir: config.build?.outDir ?? 'dist' };
   config.build ??= {};
-  dropLibraryMode(job, config.build);
+  dropLibraryMode(job, config.build, config.plugins);
   config.base = '/';
   config.cacheDir = job.cache_dir;
   config.experimental = { ...config.experimental, renderBuiltUrl };
@@ -263,7 +270,7 @@ function renderBuiltUrl(filename, { hostType }) {
 }
 
 /** A library or server build that also has a page can be previewed: the page is what the user wants to see. */
-function dropLibraryMode(job, build) {
+function dropLibraryMode(job, build, plugins) {
   const options = [build.rollupOptions, build.rolldownOptions].filter(Boolean);
   const input = options.find((option) => option.input)?.input;
   const reason = build.lib ? 'build.lib' : build.ssr ? 'build.ssr' : input && !htmlInputs(input).length ? 'the input option' : undefined;
@@ -272,11 +279,19 @@ function dropLibraryMode(job, build) {
     return;
   }
   if (!fs.existsSync(path.join(job.viteRoot, 'index.html'))) {
-    throw new Refusal('config', `This project has no HTML page to preview: ${reason} is set, and there is no index.html.`);
+    throw noPage(plugins, `This project has no HTML page to preview: ${reason} is set, and there is no index.html.`);
   }
   log(job, 'warn', `${reason} is ignored: the preview is built from index.html`);
   build.lib = false;
   for (const option of options) for (const key of ['input', 'external', 'output']) delete option[key];
+}
+
+/** Frameworks that have a server render each page have none to build. */
+function noPage(plugins, message) {
+  const names = [plugins ?? []].flat(Infinity).map((plugin) => plugin?.name);
+  const [framework] = SERVER_FRAMEWORKS.find(([, pattern]) => names.some((name) => pattern.test(name))) ?? [];
+  const reason = `This is a ${framework} project, whose pages are rendered by a server. A preview shows what runs in the browser alone.`;
+  return new Refusal('config', framework ? reason : message);
 }
 
 const htmlInputs = (input) => inputsOf(input).filter((file) => file.endsWith('.html'));
@@ -309,11 +324,11 @@ function skipCheckers(job, plugins) {
   }
 }
 
-function entriesOf({ root, build }) {
+function entriesOf({ root, build, plugins }) {
   const input = build.rolldownOptions?.input ?? build.rollupOptions?.input;
   if (!input) return ['index.html'];
   const pages = htmlInputs(input);
-  if (!pages.length) throw new Refusal('config', 'This project builds no HTML page, so there is nothing to preview.');
+  if (!pages.length) throw noPage(plugins, 'This project builds no HTML page, so there is nothing to preview.');
   return pages.map((page) => path.relative(root, path.resolve(root, page)));
 }
 
