@@ -24,6 +24,8 @@ const WRITE_RETRY_MS = 2;
 const CONFIG_FILES = ['js', 'mjs', 'ts', 'cjs', 'mts', 'cts'].map((extension) => `vite.config.${extension}`);
 /** Vite before 6 writes the bundled config beside the original, which is read-only here. */
 const FIRST_MAJOR_WITH_VITE_TEMP = 6;
+/** Before it there are no relative assets (`renderBuiltUrl`), and esbuild came by an install script. */
+const FIRST_MAJOR = 3;
 
 /** They build nothing, cost seconds and end the build over what `vite` itself does not care for: type and lint errors. */
 const CHECKERS = /^(?:vite-plugin-checker|vite-plugin-eslint2?|vite:eslint|vite:stylelint|vite-plugin-stylelint)$/;
@@ -142,8 +144,10 @@ function caller() {
 async function loadVite(root) {
   const manifest = resolveFrom(root, 'vite/package.json');
   if (!manifest) throw new Refusal('config', 'This project does not depend on Vite: no "vite" package was found from its folder.');
+  const { version } = JSON.parse(fs.readFileSync(manifest, 'utf8'));
+  const major = Number.parseInt(version, 10);
+  if (major < FIRST_MAJOR) throw new Refusal('config', `This project uses Vite ${version}; previews are built by Vite ${FIRST_MAJOR} or newer.`);
   const vite = await import(pathToFileURL(path.join(path.dirname(manifest), 'dist/node/index.js')));
-  const major = Number.parseInt(vite.version, 10);
   return { ...vite, major, bundler: vite.rolldownVersion ? 'rolldown' : 'rollup' };
 }
 

@@ -36,6 +36,7 @@ const FAULTS: &[Fault] = &[
     Fault("syntax-error", "failed", "compile", Some(("src/App.tsx", Some(6))), "Expected corresponding JSX closing tag for 'p'"),
     Fault("throwing-config", "failed", "config", Some(("vite.config.js", Some(1))), "DATABASE_URL is required"),
     Fault("unknown-package", "failed", "install", None, "Failed to resolve @previewd-fixture-does-not-exist/nothing@1.0.0"),
+    Fault("vite2", "failed", "config", None, "This project uses Vite 2.9.18; previews are built by Vite 3 or newer."),
 ];
 
 const TIMED_OUT: &[Fault] = &[
