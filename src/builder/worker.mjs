@@ -144,10 +144,11 @@ function caller() {
 async function loadVite(root) {
   const manifest = resolveFrom(root, 'vite/package.json');
   if (!manifest) throw new Refusal('config', 'This project does not depend on Vite: no "vite" package was found from its folder.');
-  const { version } = JSON.parse(fs.readFileSync(manifest, 'utf8'));
+  const vite = await import(pathToFileURL(path.join(path.dirname(manifest), 'dist/node/index.js')));
+  // What a package in Vite's place has in its manifest is a version of its own.
+  const version = vite.version ?? JSON.parse(fs.readFileSync(manifest, 'utf8')).version;
   const major = Number.parseInt(version, 10);
   if (major < FIRST_MAJOR) throw new Refusal('config', `This project uses Vite ${version}; previews are built by Vite ${FIRST_MAJOR} or newer.`);
-  const vite = await import(pathToFileURL(path.join(path.dirname(manifest), 'dist/node/index.js')));
   return { ...vite, major, bundler: vite.rolldownVersion ? 'rolldown' : 'rollup' };
 }
 
