@@ -40,6 +40,7 @@ const GOOD: &[Good] = &[
     Good("svelte", "fresh", &["svelte works", "h1.svelte-"]),
     Good("terser-missing", "fresh", &["terser-missing works"]),
     Good("undeclared-import", "fresh", &["undeclared-import works", "minute"]),
+    Good("unloaded-main", "fresh", &["<title>unloaded-main</title>"]),
     Good("vanilla", "fresh", &["vanilla works", "#639"]),
     Good("vite4", "fresh", &["vite4 works"]),
     Good("vite5-react-tailwind3", "pnpm-lock.yaml", &["vite5-react-tailwind3 works", ".text-brand{", ".p-8{"]),
@@ -89,6 +90,7 @@ async fn what_may_stay_blank_is_warned_of() {
         ("hard-coded-base", Some("base \"/my-repo/\"")),
         ("no-script-index", Some("index.html loads no script")),
         ("terser-missing", Some("build.minify is 'terser', which the project does not depend on")),
+        ("unloaded-main", Some("needs <script type=\"module\" src=\"/index.tsx\"></script>")),
         ("vanilla", None),
         ("router", None),
     ];
