@@ -30,6 +30,11 @@ pub(super) enum Message {
     },
     /// The job failed.
     Failure(FailureClaim),
+    /// The build wanted to write into the sources.
+    Refused {
+        /// Where, from the app's folder.
+        path: String,
+    },
     /// The job is done.
     Done {
         /// Modules bundled.

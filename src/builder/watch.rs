@@ -20,6 +20,7 @@ use super::messages::{ConfigClaim, FailureClaim, Message, parse};
 use crate::domain::build::truncate;
 use crate::domain::{Failure, FailureKind};
 use crate::events::Level;
+use crate::release::OutputLimits;
 use crate::sandbox::Child;
 
 /// How often memory, output and log are looked at while a build runs.
@@ -45,6 +46,7 @@ struct JobLine<'a> {
 pub(super) enum Verdict {
     Done,
     Failed(FailureClaim),
+    Refused(String),
     /// It ended without a word.
     Silent,
     TimedOut,
@@ -65,6 +67,8 @@ pub(super) struct Watch<'a> {
     cache: PathBuf,
     log: &'a BuildLog,
     limits: Limits,
+    /// What the sources may grow to, where a build may write into them.
+    sources: Option<OutputLimits>,
     config: Option<ConfigClaim>,
     warnings: Vec<String>,
     heap_exhausted: bool,
@@ -73,7 +77,12 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Of the worker; `cache` is where Vite may keep what it likes.
     pub(super) fn vite(job: &'a Job, log: &'a BuildLog, limits: Limits, cache: PathBuf) -> Self {
-        Self { job, script: None, cache, log, limits, config: None, warnings: Vec::new(), heap_exhausted: false }
+        Self { job, script: None, cache, log, limits, sources: None, config: None, warnings: Vec::new(), heap_exhausted: false }
+    }
+
+    /// Also over the sources, which the build may write into.
+    pub(super) fn over_sources(self, limits: OutputLimits) -> Self {
+        Self { sources: Some(limits), ..self }
     }
 
     /// Of a script.
@@ -150,7 +159,9 @@ impl<'a> Watch<'a> {
     fn take_out(&mut self, line: &str) -> Option<Verdict> {
         // A script has nothing to claim.
         match parse(line).filter(|_| self.script.is_none()) {
-            Some(Message::Ready {}) => {}
+            // Where the build may write, what it could not is another fault, and its own to report.
+            Some(Message::Refused { path }) if !self.job.writable => return Some(Verdict::Refused(truncate(path, WARNING_CHARS_MAX))),
+            Some(Message::Ready {} | Message::Refused { .. }) => {}
             Some(Message::Config(config)) => {
                 self.log.info(format!(
                     "vite {} ({}) builds {}",
@@ -184,10 +195,11 @@ impl<'a> Watch<'a> {
     /// Counts the output while it is written: the scan at the end would come after the disk is full.
     async fn output_flood(&self) -> Option<Failure> {
         let folder = if self.script.is_some() { &self.job.work } else { &self.job.out };
-        let (folder, limits) = (folder.clone(), self.limits.output);
+        let mut folders = vec![(folder.clone(), self.limits.output)];
+        folders.extend(self.sources.map(|limits| (self.job.work.clone(), limits)));
         let flood =
-            tokio::task::spawn_blocking(move || tally(&folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err()).await.ok()?;
-        flood.map(|what| Failure::new(FailureKind::Output, what))
+            move || folders.iter().find_map(|(folder, limits)| tally(folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err());
+        tokio::task::spawn_blocking(flood).await.ok()?.map(|what| Failure::new(FailureKind::Output, what))
     }
 
     fn out_of_memory(&self) -> Run {
@@ -200,6 +212,7 @@ impl<'a> Watch<'a> {
         match verdict {
             Verdict::Done => Run::Done { spa: self.config.as_ref().is_some_and(|config| config.spa), warnings: self.warnings },
             Verdict::Failed(claim) => Run::Failed { failure: claim.clone().into_failure(&self.job.app), claim: Some(Box::new(claim)) },
+            Verdict::Refused(path) => Run::Refused(path),
             Verdict::Cancelled => Run::Cancelled,
             Verdict::TimedOut => {
                 let seconds = self.limits.time.as_secs();
