@@ -20,6 +20,7 @@ mod floors;
 mod front;
 mod harness;
 mod healing;
+mod hostile_builds;
 mod install;
 mod installs;
 mod lifecycle;
