@@ -122,6 +122,7 @@ impl<'a> Watch<'a> {
                     if usage.bytes > u64::from(self.limits.memory_mb) * MB {
                         return Verdict::OutOfMemory;
                     }
+                    self.log.count_dropped(out.take_dropped() + err.take_dropped());
                     if self.log.is_flooded() {
                         return Verdict::LogFlood;
                     }
@@ -152,7 +153,9 @@ impl<'a> Watch<'a> {
     fn take_out(&mut self, line: &str) -> Option<Verdict> {
         // A script has nothing to claim.
         match parse(line).filter(|_| self.script.is_none()) {
-            Some(Message::Ready {}) => {}
+            Some(Message::Ready { .. }) => {}
+            // Once: a build has one, whoever says another.
+            Some(Message::Config(_)) if self.config.is_some() => {}
             Some(Message::Config(config)) => {
                 self.log.info(format!(
                     "vite {} ({}) builds {}",
@@ -168,7 +171,7 @@ impl<'a> Watch<'a> {
                     self.warnings.push(truncate(message, WARNING_CHARS_MAX));
                 }
             }
-            Some(Message::Done { modules }) => {
+            Some(Message::Done { modules, .. }) => {
                 self.log.info(format!("{modules} modules bundled"));
                 return Some(Verdict::Done);
             }

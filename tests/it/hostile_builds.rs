@@ -56,7 +56,7 @@ const WAYS: &[(&str, &[&str])] = &[
     // no power over the kernel
     ("write to /proc/sys", &["EROFS", "EACCES"]),
     ("spare itself from the OOM killer", &["EROFS"]),
-    ("read kernel memory", &["EPERM", "EACCES"]),
+    ("read the kernel's log", &["ENOENT"]),
     // network namespace
     ("connect to a loopback service", &["ECONNREFUSED"]),
     ("connect to the daemon", &["ECONNREFUSED"]),
@@ -113,7 +113,7 @@ struct Bait {
 impl Bait {
     fn lay() -> Self {
         let dir = guard::temp_dir();
-        let abstract_name = format!("previewd-bait-{}", std::process::id());
+        let abstract_name = dir.path().to_string_lossy().replace('/', "-");
         let program = dir.path().join("calls");
         // Static: it runs wherever it is copied to.
         let compiled = Command::new("gcc").args(["-O1", "-w", "-o"]).arg(&program).arg(fixture("probe/calls.c")).status().expect("gcc");
@@ -188,8 +188,9 @@ async fn every_way_out_is_closed_and_would_be_open_without_the_sandbox() {
         assert_eq!(without.is_none(), NOT_WITHOUT.contains(&way.as_str()), "{way}");
         match without {
             Some(without) if without != result => real += 1,
-            // A datagram is sent into the void just as well: whether it came was looked at above.
-            Some(without) if root && way != "send a datagram" => wrong.push(format!("{way}: {without} with and without the sandbox, which proves nothing")),
+            // A datagram is sent into the void just as well: whether it came was looked at above. Inherited descriptors the
+            // daemon closes by itself, with or without a sandbox.
+            Some(without) if root && !["send a datagram", "use an inherited descriptor"].contains(&way.as_str()) => wrong.push(format!("{way}: {without} with and without the sandbox, which proves nothing")),
             _ => {}
         }
     }
