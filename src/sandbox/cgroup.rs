@@ -70,7 +70,10 @@ impl Cgroups {
         let enabled = |name: &str| {
             let enable = |dir: &Path| fs::write(dir.join("cgroup.subtree_control"), format!("+{name}"));
             fs::read_to_string(own.join("cgroup.controllers")).is_ok_and(|all| all.split_whitespace().any(|it| it == name))
-                && enable(own).and_then(|()| enable(&jobs)).inspect_err(|error| tracing::warn!(%error, name, "a cgroup controller is there, but cannot be used")).is_ok()
+                && enable(own)
+                    .and_then(|()| enable(&jobs))
+                    .inspect_err(|error| tracing::warn!(%error, name, "a cgroup controller is there, but cannot be used"))
+                    .is_ok()
         };
         let held = Held { memory: enabled("memory"), tasks: enabled("pids"), cpu: enabled("cpu") };
         if held.cpu {

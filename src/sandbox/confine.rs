@@ -31,26 +31,20 @@ pub(super) struct Bounds {
     pub(super) cgroup: Option<PathBuf>,
     /// Longest file that may be written, bytes; the kernel counts each file for itself.
     pub(super) file_bytes: u64,
-    /// The user and group to become.
-    pub(super) user: Option<u32>,
 }
 
 impl Bounds {
     /// The arguments of [`OURSELVES`]; the program and its own arguments follow.
     pub(super) fn args(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec![ASKED.into(), self.file_bytes.to_string().into()];
-        args.push(self.user.map(|id| id.to_string()).unwrap_or_default().into());
         args.push(self.cgroup.as_ref().map(OsString::from).unwrap_or_default());
         args
     }
 
     fn parse(args: &mut impl Iterator<Item = OsString>) -> Option<Self> {
         let file_bytes = args.next()?.to_str()?.parse().ok()?;
-        let user = args.next().filter(|id| !id.is_empty()).map(|id| id.to_str()?.parse().ok());
         let cgroup = args.next()?;
-        // A user that is none must not stand for "as we are".
-        let user = if let Some(id) = user { Some(id?) } else { None };
-        Some(Self { cgroup: (!cgroup.is_empty()).then(|| cgroup.into()), file_bytes, user })
+        Some(Self { cgroup: (!cgroup.is_empty()).then(|| cgroup.into()), file_bytes })
     }
 
     fn hold(&self) -> std::io::Result<()> {
@@ -84,15 +78,7 @@ pub fn become_child() -> Option<ExitCode> {
         return Some(ExitCode::from(2));
     };
     let error = match bounds.hold() {
-        Ok(()) => {
-            let mut command = Command::new(program);
-            command.args(args);
-            if let Some(id) = bounds.user {
-                // With the last of root's rights go its further groups.
-                command.uid(id).gid(id);
-            }
-            command.exec()
-        }
+        Ok(()) => Command::new(program).args(args).exec(),
         Err(error) => error,
     };
     eprintln!("previewd: a child's limits cannot be set: {error}");
@@ -105,16 +91,12 @@ mod tests {
 
     #[test]
     fn bounds_read_back() {
-        for bounds in [
-            Bounds { cgroup: Some("/sys/fs/cgroup/x y".into()), file_bytes: 7, user: Some(65_525) },
-            Bounds { cgroup: None, file_bytes: 0, user: None },
-        ] {
+        for bounds in [Bounds { cgroup: Some("/sys/fs/cgroup/x y".into()), file_bytes: 7 }, Bounds { cgroup: None, file_bytes: 0 }] {
             let mut args = bounds.args().into_iter();
             assert_eq!(args.next().as_deref(), Some(OsStr::new(ASKED)));
             assert_eq!(Bounds::parse(&mut args), Some(bounds));
         }
-        let parse = |args: [&str; 3]| Bounds::parse(&mut args.map(OsString::from).into_iter());
-        assert_eq!(parse(["1", "root", ""]), None, "no user is not our own user");
-        assert_eq!(parse(["", "", ""]), None);
+        let parse = |args: [&str; 2]| Bounds::parse(&mut args.map(OsString::from).into_iter());
+        assert_eq!(parse(["all", ""]), None, "no number is not no limit");
     }
 }

@@ -143,10 +143,7 @@ impl Door {
             mode: config.sandbox,
             bwrap: Err("not looked for: build.sandbox is off".into()),
             cgroups: Err("not asked for: build.sandbox is off".into()),
-            limits: Limits {
-                memory_bytes: u64::from(config.memory_mb) * MB,
-                file_bytes: u64::from(config.output_mb) * MB + FILE_BYTES_BEYOND,
-            },
+            limits: Limits { memory_bytes: u64::from(config.memory_mb) * MB, file_bytes: u64::from(config.output_mb) * MB + FILE_BYTES_BEYOND },
             setpriv: which(Path::new("setpriv")),
             spawner,
             closed: CancellationToken::new(),
@@ -181,7 +178,11 @@ impl Door {
             args: vec![out.join("written").into(), tmpfs.join("written").into()],
             cwd: runtime.to_owned(),
             env: Vec::new(),
-            confinement: Confinement::Sandbox(Mounts { read_only: vec![runtime.to_owned()], writable: vec![out.clone()], tmpfs: vec![(tmpfs.clone(), MB)] }),
+            confinement: Confinement::Sandbox(Mounts {
+                read_only: vec![runtime.to_owned()],
+                writable: vec![out.clone()],
+                tmpfs: vec![(tmpfs.clone(), MB)],
+            }),
         };
         let (ended, _, stderr) = self.output(spec).await?;
         if ended.code == Some(0) && ended.confirmed && out.join("written").exists() && !tmpfs.join("written").exists() {
@@ -214,7 +215,12 @@ impl Door {
             Err(why) => why.clone(),
         };
         format!(
-            "memory: {}tasks: {}cpu: {}output: watched every {WATCH_INTERVAL:?} and RLIMIT_FSIZE, cgroup: {cgroup}",
+            "user: {}, memory: {}tasks: {}cpu: {}output: watched every {WATCH_INTERVAL:?} and RLIMIT_FSIZE, cgroup: {cgroup}",
+            if rustix::process::geteuid().is_root() {
+                "root without capabilities; run the daemon as a user of its own"
+            } else {
+                "the daemon's, mapped"
+            },
             by(held.memory, "memory.max", &format!("watched every {WATCH_INTERVAL:?}")),
             by(held.tasks, "pids.max", &format!("watched every {WATCH_INTERVAL:?}")),
             by(held.cpu, "cpu.weight", "nice"),
@@ -275,7 +281,7 @@ impl Door {
         let Limits { memory_bytes, file_bytes } = self.limits;
         let group = self.cgroups.as_ref().ok().map(|groups| groups.group(memory_bytes, TASKS_MAX));
         let group = group.transpose().map_err(|source| SpawnError::Start { program: "a control group".into(), source })?;
-        let bounds = Bounds { cgroup: group.as_ref().map(|group| group.dir().to_owned()), file_bytes, user: None };
+        let bounds = Bounds { cgroup: group.as_ref().map(|group| group.dir().to_owned()), file_bytes };
         Ok(Held { bwrap, mounts, bounds, group })
     }
 

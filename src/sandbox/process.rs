@@ -116,6 +116,7 @@ impl Child {
     pub async fn end(mut self) -> Ended {
         self.find_init().await;
         // A code from before we killed anything is the child's own.
+        let begun = Instant::now();
         let own = self.inner.try_wait().ok().flatten().and_then(|status| status.code());
         let out_of_memory = self.group.as_ref().and_then(Group::was_out_of_memory);
         self.kill();
@@ -125,6 +126,7 @@ impl Child {
         if !confirmed {
             tracing::error!("a killed process tree is still there after {CONFIRM_DEADLINE:?}");
         }
+        tracing::debug!(took_us = begun.elapsed().as_micros(), confirmed, "a process tree is gone");
         Ended { code, confirmed, out_of_memory }
     }
 

@@ -10,6 +10,7 @@ mod azure_identity;
 mod azure_source;
 mod browser;
 mod builds;
+mod cgroups;
 mod cli;
 mod clients;
 mod crash;
