@@ -1,8 +1,8 @@
 //! One control group (version 2) per build, below what systemd delegated to the daemon (`Delegate=yes`).
 //!
-//! 1. find our own group, and whether it is ours to divide  2. move into the leaf `daemon/`, since a group with
-//! processes of its own cannot divide memory  3. enable the controllers that are there  4. end what an earlier daemon left in
-//! `jobs/`  5. make `jobs/{n}` for each build, with its limits
+//! 1. find our own group, and whether it is ours to divide  2. move into the leaf `daemon/` (who has processes cannot divide)
+//! 3. end what an earlier daemon left in `jobs/`  4. enable the controllers that are there
+//! 5. make `jobs/{n}` for each build, with its limits
 //!
 //! Invariant: a group that is not delegated is left as it is. What a controller does not hold is not claimed ([`Held`]).
 

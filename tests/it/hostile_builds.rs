@@ -232,7 +232,7 @@ async fn every_way_out_is_closed_and_would_be_open_without_the_sandbox() {
             // A datagram is sent into the void just as well: whether it came was looked at above. Inherited descriptors the
             // daemon closes by itself, with or without a sandbox.
             Some(without) if root && !["send a datagram", "use an inherited descriptor"].contains(&way.as_str()) => {
-                wrong.push(format!("{way}: {without} with and without the sandbox, which proves nothing"))
+                wrong.push(format!("{way}: {without} with and without the sandbox, which proves nothing"));
             }
             _ => {}
         }
@@ -387,6 +387,6 @@ async fn figures_of_the_sandbox_hold() {
     let log = held.log();
     let took =
         log.lines().filter_map(|line| line.split_once("a process tree is gone")?.1.split("took_us=").nth(1)?.split(' ').next()?.parse::<u64>().ok());
-    println!("a tree of 500 processes is gone {} ms after its build said that it is done", took.last().expect("told") / 1000);
+    println!("the end of a tree of 500 processes is confirmed {} ms after it was asked for", took.max().expect("told") / 1000);
     assert!(!runs("sleep 86414"));
 }
