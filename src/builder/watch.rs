@@ -5,7 +5,6 @@
 //! Invariant: limits go before lines, so that a flood of lines does not keep a build from its limits.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
@@ -21,10 +20,8 @@ use crate::domain::build::truncate;
 use crate::domain::{Failure, FailureKind};
 use crate::events::Level;
 use crate::release::OutputLimits;
-use crate::sandbox::Child;
+use crate::sandbox::{Child, Ended, TASKS_MAX, WATCH_INTERVAL};
 
-/// How often memory, output and log are looked at while a build runs.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// Warnings that a build's record keeps, and the longest of them, in characters.
 const WARNINGS_MAX: usize = 10;
 const WARNING_CHARS_MAX: usize = 500;
@@ -51,6 +48,7 @@ pub(super) enum Verdict {
     Silent,
     TimedOut,
     OutOfMemory,
+    TooManyTasks,
     LogFlood,
     OutputFlood(Failure),
     Cancelled,
@@ -126,9 +124,14 @@ impl<'a> Watch<'a> {
                 () = cancel.cancelled() => return Verdict::Cancelled,
                 () = &mut deadline => return Verdict::TimedOut,
                 _ = watch.tick() => {
-                    if child.memory_bytes().await > u64::from(self.limits.memory_mb) * MB {
+                    let usage = child.usage(TASKS_MAX).await;
+                    if usage.tasks > TASKS_MAX {
+                        return Verdict::TooManyTasks;
+                    }
+                    if usage.bytes > u64::from(self.limits.memory_mb) * MB {
                         return Verdict::OutOfMemory;
                     }
+                    self.log.count_dropped(out.take_dropped() + err.take_dropped());
                     if self.log.is_flooded() {
                         return Verdict::LogFlood;
                     }
@@ -161,7 +164,9 @@ impl<'a> Watch<'a> {
         match parse(line).filter(|_| self.script.is_none()) {
             // Where the build may write, what it could not is another fault, and its own to report.
             Some(Message::Refused { path }) if !self.job.writable => return Some(Verdict::Refused(truncate(path, WARNING_CHARS_MAX))),
-            Some(Message::Ready {} | Message::Refused { .. }) => {}
+            Some(Message::Ready { .. } | Message::Refused { .. }) => {}
+            // Once: a build has one, whoever says another.
+            Some(Message::Config(_)) if self.config.is_some() => {}
             Some(Message::Config(config)) => {
                 self.log.info(format!(
                     "vite {} ({}) builds {}",
@@ -177,7 +182,7 @@ impl<'a> Watch<'a> {
                     self.warnings.push(truncate(message, WARNING_CHARS_MAX));
                 }
             }
-            Some(Message::Done { modules }) => {
+            Some(Message::Done { modules, .. }) => {
                 self.log.info(format!("{modules} modules bundled"));
                 return Some(Verdict::Done);
             }
@@ -193,7 +198,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Counts the output while it is written: the scan at the end would come after the disk is full.
-    async fn output_flood(&self) -> Option<Failure> {
+    pub(super) async fn output_flood(&self) -> Option<Failure> {
         let folder = if self.script.is_some() { &self.job.work } else { &self.job.out };
         let mut folders = vec![(folder.clone(), self.limits.output)];
         folders.extend(self.sources.map(|limits| (self.job.work.clone(), limits)));
@@ -207,21 +212,27 @@ impl<'a> Watch<'a> {
         Run::Failed { failure: Failure::new(FailureKind::Memory, message), claim: None }
     }
 
-    pub(super) fn conclude(self, verdict: Verdict, code: Option<i32>) -> Run {
+    pub(super) fn conclude(self, verdict: Verdict, ended: Ended) -> Run {
+        let code = ended.code;
         let failed = |kind, message: String| Run::Failed { failure: Failure::new(kind, message), claim: None };
         match verdict {
             Verdict::Done => Run::Done { spa: self.config.as_ref().is_some_and(|config| config.spa), warnings: self.warnings },
-            Verdict::Failed(claim) => Run::Failed { failure: claim.clone().into_failure(&self.job.app), claim: Some(Box::new(claim)) },
             Verdict::Refused(path) => Run::Refused(path),
             Verdict::Cancelled => Run::Cancelled,
             Verdict::TimedOut => {
                 let seconds = self.limits.time.as_secs();
                 failed(FailureKind::Timeout, format!("the build took longer than {seconds} s, the limit build.timeout_s"))
             }
+            // Also of one that saw a child of its own die of it, and reports that.
+            Verdict::Failed(_) | Verdict::Silent if ended.out_of_memory == Some(true) => self.out_of_memory(),
+            Verdict::Failed(claim) => Run::Failed { failure: claim.clone().into_failure(&self.job.app), claim: Some(Box::new(claim)) },
             Verdict::OutOfMemory => self.out_of_memory(),
+            Verdict::TooManyTasks => {
+                failed(FailureKind::Compile, format!("the build had more than {TASKS_MAX} processes and threads at once and was stopped"))
+            }
             Verdict::LogFlood => failed(FailureKind::Output, "the build wrote far more than build.log_kb to its log and was stopped".into()),
             Verdict::OutputFlood(failure) => Run::Failed { failure, claim: None },
-            Verdict::Silent if self.heap_exhausted || code == Some(KILLED_CODE) => self.out_of_memory(),
+            Verdict::Silent if self.heap_exhausted || (code == Some(KILLED_CODE) && ended.out_of_memory.is_none()) => self.out_of_memory(),
             Verdict::Silent if self.script.is_some() && code == Some(0) => Run::Done { spa: false, warnings: Vec::new() },
             Verdict::Silent => {
                 let how = code.map_or("was killed".to_owned(), |code| format!("ended with exit code {code}"));

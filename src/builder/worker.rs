@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{Job, Limits, MB, Run, Script};
 use super::log::BuildLog;
-use super::watch::{Watch, tally};
+use super::watch::{Verdict, Watch, tally};
 use crate::config::SandboxMode;
 use crate::disk::{blocking, remove_tree};
 use crate::domain::DataDir;
@@ -114,13 +114,19 @@ impl Worker {
 
     async fn follow(&self, spec: Spec, mut watch: Watch<'_>, cancel: &CancellationToken) -> anyhow::Result<Run> {
         let mut child = self.door.spawn(spec).await?;
-        let (verdict, printed) = watch.follow(&mut child, cancel).await;
+        let (mut verdict, printed) = watch.follow(&mut child, cancel).await;
         let ended = child.end().await;
         anyhow::ensure!(ended.confirmed, "the build's processes could not be ended");
         if let Some(printed) = printed {
             watch.read_out(printed).await;
         }
-        Ok(watch.conclude(verdict, ended.code))
+        // Why a build fails that has no room for its output is that, whatever else it says.
+        if matches!(verdict, Verdict::Failed(_) | Verdict::Silent)
+            && let Some(failure) = watch.output_flood().await
+        {
+            verdict = Verdict::OutputFlood(failure);
+        }
+        Ok(watch.conclude(verdict, ended))
     }
 
     fn spec(&self, node: &Tool, job: &Job) -> Spec {

@@ -81,6 +81,9 @@ fn rejected(message: String) -> ScanError {
 /// Checks everything under `root` and makes it fit to be served. Blocking.
 pub fn scan(root: &Path, limits: OutputLimits) -> Result<Scanned, ScanError> {
     let mut scanned = Scanned::default();
+    if !root.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Err(rejected("the build removed its output folder, or put something else in its place".into()));
+    }
     scan_folder(root, Path::new(""), 0, limits, &mut scanned)?;
     fs::set_permissions(root, Permissions::from_mode(FOLDER_MODE))?;
     Ok(scanned)
@@ -187,6 +190,13 @@ mod tests {
             assert!(status.expect("mkfifo").success());
         });
         assert!(fifo.expect_err("fifo").contains("not a regular file: x"));
+        let gone = scan_of(|dir| fs::remove_dir(dir).expect("remove"));
+        assert!(gone.expect_err("no folder").contains("removed its output folder"));
+        let elsewhere = scan_of(|dir| {
+            fs::remove_dir(dir).expect("remove");
+            symlink("/etc", dir).expect("symlink");
+        });
+        assert!(elsewhere.expect_err("a link").contains("put something else"));
     }
 
     #[test]

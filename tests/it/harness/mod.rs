@@ -40,6 +40,7 @@ pub(crate) struct Options {
     cold_store: bool,
     inherited: Option<PathBuf>,
     listener: Option<Arc<TcpListener>>,
+    cgroup: Option<PathBuf>,
 }
 
 impl Options {
@@ -66,6 +67,12 @@ impl Options {
     /// Starts it from a shell that has descriptor 9 open on a directory.
     pub(crate) fn inherit(mut self, dir: impl Into<PathBuf>) -> Self {
         self.inherited = Some(dir.into());
+        self
+    }
+
+    /// Starts it in a control group, as systemd does.
+    pub(crate) fn cgroup(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cgroup = Some(dir.into());
         self
     }
 
@@ -101,6 +108,11 @@ impl Options {
             shell
         };
         let mut command = match (&self.inherited, &self.listener) {
+            _ if self.cgroup.is_some() => {
+                let mut command = shell(r#"echo $$ >"$0/cgroup.procs"; exec "$@""#);
+                command.arg(self.cgroup.as_deref().unwrap_or(Path::new(""))).arg(env!("CARGO_BIN_EXE_previewd"));
+                command
+            }
             (None, None) => guard::command(env!("CARGO_BIN_EXE_previewd")),
             (Some(dir), _) => {
                 let mut command = shell(r#"exec 9<"$0"; exec "$@""#);
