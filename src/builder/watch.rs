@@ -19,7 +19,7 @@ use super::messages::{ConfigClaim, FailureClaim, Message, parse};
 use crate::domain::build::truncate;
 use crate::domain::{Failure, FailureKind};
 use crate::events::Level;
-use crate::release::OutputLimits;
+use crate::release::{OutputLimits, UNLISTED};
 use crate::sandbox::{Child, Ended, TASKS_MAX, WATCH_INTERVAL};
 
 /// Warnings that a build's record keeps, and the longest of them, in characters.
@@ -251,7 +251,12 @@ pub(super) fn tally(folder: &Path, exceeded: impl Fn(u64, u64, usize) -> Option<
     let (mut entries, mut bytes) = (0, 0);
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = match std::fs::read_dir(&folder) {
+            // What cannot be counted could be filled without an end.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => return Err(UNLISTED.into()),
+            found => found.into_iter().flatten().flatten(),
+        };
+        for entry in found {
             let Ok(metadata) = entry.metadata() else { continue };
             entries += 1;
             if metadata.is_dir() {

@@ -11,4 +11,4 @@ mod scan;
 pub use compress::Compressor;
 pub use publish::{close_passage, hide, live_build, open_passage, publish, put_back, remove_leftovers, swap_log};
 pub use retain::Retention;
-pub use scan::{OutputLimits, ScanError, Scanned, scan};
+pub use scan::{OutputLimits, ScanError, Scanned, UNLISTED, scan};

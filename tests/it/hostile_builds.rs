@@ -255,6 +255,7 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
     ("long-name", "failed", "output", "name is too long"),
     ("control-name", "failed", "output", "not plain text"),
     ("socket-file", "failed", "output", "not a regular file: s.sock"),
+    ("unlisted-folder", "failed", "output", "a folder that cannot be looked into"),
     ("forged-success", "failed", "output", "the build wrote no files"),
     ("forged-failure", "failed", "compile", "forged mmm"),
 ];
@@ -288,9 +289,9 @@ async fn what_takes_too_much_is_ended_and_told_by_its_name() {
     let daemonized = attacked(&daemon, "daemonized").await;
     assert_eq!(daemonized["status"], "ready", "{daemonized:#}");
     assert!(!runs("sleep 86413"), "nothing of it goes on");
-    let open = attacked(&daemon, "unreadable-folder").await;
+    let open = attacked(&daemon, "unreadable-file").await;
     assert_eq!(open["status"], "ready", "{open:#}");
-    assert_eq!(daemon.preview("unreadable-folder", "/closed/page.html").await.status, 200, "modes are ours");
+    assert_eq!(daemon.preview("unreadable-file", "/page.html").await.status, 200, "modes are ours");
     assert_eq!(daemon.preview("daemonized", "/late.html").await.status, 404, "nobody was there to write it");
     assert!(!daemon.project("daemonized").join("dist/late.txt").is_symlink());
     assert_eq!(daemon.http.get("/health").await.json()["checks"]["sandbox"]["ok"], true);
