@@ -83,10 +83,13 @@ impl SourcePath {
         Ok(Self(text.to_owned()))
     }
 
-    /// Like [`SourcePath::parse`], for what callers send: a leading `frontend/` is accepted
-    /// and dropped.
-    pub fn parse_request(text: &str) -> Result<Self, PathError> {
-        Self::parse(text.strip_prefix(FRONTEND_PREFIX).unwrap_or(text))
+    /// Like [`SourcePath::parse`], for what callers send: a leading `frontend/` may be the source's folder, and is dropped, or the
+    /// project's own, and is kept. Only the source knows, so both readings are given.
+    pub fn parse_request(text: &str) -> Result<(Self, Option<Self>), PathError> {
+        match text.strip_prefix(FRONTEND_PREFIX) {
+            Some(inside) => Ok((Self::parse(inside)?, Self::parse(text).ok())),
+            None => Ok((Self::parse(text)?, None)),
+        }
     }
 
     /// The path as text, with `/` between names.
@@ -176,8 +179,9 @@ mod tests {
 
     #[test]
     fn the_frontend_prefix_is_accepted_once() {
-        assert_eq!(SourcePath::parse_request("frontend/src/a.ts").map(String::from), Ok("src/a.ts".into()));
-        assert_eq!(SourcePath::parse_request("frontend/frontend/a").map(String::from), Ok("frontend/a".into()));
+        let readings = |text| SourcePath::parse_request(text).map(|(path, as_sent)| (path.0, as_sent.map(|path| path.0)));
+        assert_eq!(readings("src/a.ts"), Ok(("src/a.ts".into(), None)));
+        assert_eq!(readings("frontend/src/a.ts"), Ok(("src/a.ts".into(), Some("frontend/src/a.ts".into()))));
         assert_eq!(SourcePath::parse_request("frontend/../x"), Err(PathError::DotOrEmptyName));
     }
 

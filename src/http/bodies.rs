@@ -132,8 +132,9 @@ pub(super) fn split_paths(files: Option<Vec<ChangedFile>>) -> Result<(Option<BTr
                 continue;
             }
         };
-        let parsed = SourcePath::parse_request(&path).map_err(|reason| ApiError::InvalidPath { path, reason })?;
-        paths.insert(parsed);
+        let (inside, as_sent) = SourcePath::parse_request(&path).map_err(|reason| ApiError::InvalidPath { path, reason })?;
+        paths.insert(inside);
+        paths.extend(as_sent);
     }
     Ok((Some(paths), ignored))
 }
@@ -148,7 +149,7 @@ mod tests {
         let body: SyncBody = serde_json::from_str(json).expect("json");
         let (paths, ignored) = split_paths(body.changed_files).expect("valid");
         let paths: Vec<_> = paths.expect("some").into_iter().map(String::from).collect();
-        assert_eq!((paths, ignored), (vec!["a.ts".into(), "b.ts".into(), "c.ts".into()], vec!["api/x.py".to_owned()]));
+        assert_eq!((paths, ignored), (vec!["a.ts".into(), "b.ts".into(), "c.ts".into(), "frontend/a.ts".into()], vec!["api/x.py".to_owned()]));
         assert!(split_paths(None).expect("valid").0.is_none() && split_paths(Some(Vec::new())).expect("valid").0.is_none());
         let bad = split_paths(Some(vec![ChangedFile::Path(SentPath("../x".into()))]));
         assert!(matches!(bad, Err(ApiError::InvalidPath { .. })));

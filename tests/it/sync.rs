@@ -39,6 +39,23 @@ async fn an_edit_a_deletion_and_a_rename_are_taken_over_by_name() {
 }
 
 #[tokio::test]
+async fn a_project_may_have_a_folder_named_like_the_sources() {
+    let daemon = with_site().await;
+    for (path, text) in [("frontend/page.html", "<p>first"), ("page.html", "<p>at the top")] {
+        daemon.put("demo", path, text);
+    }
+    let both = daemon.sync_paths("demo", &["frontend/page.html"]).await;
+    assert_eq!(done(&both), (&json!("ready"), &json!(["frontend/page.html", "page.html"]), &json!([])), "{both:#}");
+    daemon.put("demo", "frontend/page.html", "<p>second");
+    let own = daemon.sync_paths("demo", &["frontend/page.html"]).await;
+    assert_eq!(done(&own), (&json!("ready"), &json!(["frontend/page.html"]), &json!([])), "{own:#}");
+    assert!(daemon.preview("demo", "/frontend/page.html").await.text().contains("second"));
+    daemon.remove("demo", "frontend/page.html");
+    let gone = daemon.sync_paths("demo", &["frontend/page.html"]).await;
+    assert_eq!(done(&gone), (&json!("ready"), &json!([]), &json!(["frontend/page.html"])), "{gone:#}");
+}
+
+#[tokio::test]
 async fn a_reconcile_finds_what_no_webhook_named() {
     let daemon = with_site().await;
     daemon.put("demo", "new/deep/file.html", "<p>new");
