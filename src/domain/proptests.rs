@@ -69,8 +69,9 @@ proptest! {
             prop_assert!(stays_inside(&path) && path.as_str() == text, "{:?}", text);
             prop_assert!(path.ancestors().all(|folder| text.starts_with(&format!("{folder}/"))), "{:?}", text);
         }
-        if let Ok(path) = SourcePath::parse_request(&text) {
+        if let Ok((path, as_sent)) = SourcePath::parse_request(&text) {
             prop_assert!(stays_inside(&path) && text.ends_with(path.as_str()), "{:?}", text);
+            prop_assert!(as_sent.is_none_or(|path| stays_inside(&path) && path.as_str() == text), "{:?}", text);
         }
     }
 
