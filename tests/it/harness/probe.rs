@@ -53,7 +53,9 @@ impl Daemon {
 
     /// Until Vite runs for some project.
     pub(crate) async fn until_vite_runs(&self) {
-        eventually("a worker", async || (!self.workers().is_empty()).then_some(())).await;
+        // What is on its way to become one has its name among the arguments too, and may not yet die with the daemon.
+        let begun = |line: &String| line.split(' ').next().is_some_and(|program| program.ends_with("/node"));
+        eventually("a worker", async || self.workers().iter().any(begun).then_some(())).await;
     }
 
     /// The processes that run Vite.
