@@ -9,20 +9,33 @@ use std::fs;
 
 /// Lines of `/proc/{pid}/status` that count, in kB there.
 const COUNTED: [&str; 2] = ["RssAnon:", "RssShmem:"];
+/// The line of `/proc/{pid}/io` that counts bytes handed to write calls.
+const WRITTEN: &str = "wchar:";
 
 /// Bytes held by `root` and its descendants. Blocking.
 ///
 /// In a process-id namespace orphans belong to its first process, so nothing leaves the tree; a plain child's may.
 pub(super) fn tree_bytes(root: u32) -> u64 {
-    let (mut left, mut bytes) = (vec![root.to_string()], 0);
+    let status = |pid: &str| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    sum_over_tree(root, |pid| status(pid).lines().filter_map(counted_bytes).sum())
+}
+
+/// Bytes that `root` and its descendants have written, to whatever it was: what has been unpacked, never less. Blocking.
+pub(super) fn written_bytes(root: u32) -> u64 {
+    let written = |line: &str| line.strip_prefix(WRITTEN)?.trim().parse().ok();
+    let io = |pid: &str| fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    sum_over_tree(root, |pid| io(pid).lines().find_map(written).unwrap_or(0))
+}
+
+fn sum_over_tree(root: u32, of: impl Fn(&str) -> u64) -> u64 {
+    let (mut left, mut sum) = (vec![root.to_string()], 0);
     while let Some(pid) = left.pop() {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        bytes += status.lines().filter_map(counted_bytes).sum::<u64>();
+        sum += of(&pid);
         let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
         left.extend(children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()));
     }
-    bytes
+    sum
 }
 
 fn counted_bytes(line: &str) -> Option<u64> {

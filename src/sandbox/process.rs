@@ -17,7 +17,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::memory::tree_bytes;
+use super::memory::{tree_bytes, written_bytes};
 
 /// Marks every process of a plain child's tree in its environment.
 pub(super) const JOB_VARIABLE: &str = "PREVIEWD_JOB";
@@ -88,6 +88,12 @@ impl Child {
     pub async fn memory_bytes(&self) -> u64 {
         let Some(root) = self.inner.id() else { return 0 };
         tokio::task::spawn_blocking(move || tree_bytes(root)).await.unwrap_or(0)
+    }
+
+    /// Bytes that the tree's processes that are left have written; 0 once it has ended.
+    pub async fn written_bytes(&self) -> u64 {
+        let Some(root) = self.inner.id() else { return 0 };
+        tokio::task::spawn_blocking(move || written_bytes(root)).await.unwrap_or(0)
     }
 
     /// Waits until the child's first process has ended by itself; the tree may still live.

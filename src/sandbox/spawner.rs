@@ -4,6 +4,7 @@
 //! long as the daemon; a pooled thread that idles out would take its builds with it. It also makes
 //! the moment between clearing close-on-exec and the fork a moment in which nothing else forks.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::argv::{Bwrap, Mounts};
+use super::install::{Inherited, Installation};
 use super::process::{Child, JOB_VARIABLE};
 use super::{SpawnError, Spec};
 
@@ -26,11 +28,16 @@ use super::{SpawnError, Spec};
 pub(super) enum Keeper {
     /// bubblewrap, showing these mounts and nothing else.
     Sandbox(Bwrap, Mounts),
+    /// bubblewrap, showing an install its own.
+    Install(Bwrap, Installation),
     /// bubblewrap, for a process-id namespace alone.
     Namespace(Bwrap),
     /// `setpriv`, if there is one: a signal to its first process.
     Signal(Option<PathBuf>),
 }
+
+/// The program that we are, even where its file was replaced.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 struct Request {
     spec: Spec,
@@ -66,7 +73,7 @@ impl Spawner {
 
 fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
     let program = match keeper {
-        Keeper::Sandbox(bwrap, _) | Keeper::Namespace(bwrap) => bwrap.program(),
+        Keeper::Sandbox(bwrap, _) | Keeper::Install(bwrap, _) | Keeper::Namespace(bwrap) => bwrap.program(),
         Keeper::Signal(Some(setpriv)) => setpriv,
         Keeper::Signal(None) => &spec.program,
     };
@@ -80,6 +87,21 @@ fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
             let (status, told) = status_pipe().map_err(failed)?;
             let filter = bwrap.filter().open().and_then(inherited).map_err(failed)?;
             command.args(bwrap.args(spec, mounts, told.as_raw_fd(), filter.as_raw_fd())).current_dir("/");
+            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
+        }
+        Keeper::Install(bwrap, sees) => {
+            let (status, told) = status_pipe().map_err(failed)?;
+            let filter = bwrap.filter().open().and_then(inherited).map_err(failed)?;
+            let ours = File::open(OWN_PROGRAM).map(OwnedFd::from).and_then(inherited).map_err(failed)?;
+            let npmrc = sees.npmrc.as_ref().map(|npmrc| npmrc.open().and_then(inherited)).transpose().map_err(failed)?;
+            let numbers = Inherited {
+                status: told.as_raw_fd(),
+                filter: filter.as_raw_fd(),
+                program: ours.as_raw_fd(),
+                npmrc: npmrc.as_ref().map(AsRawFd::as_raw_fd),
+            };
+            let channel = sees.channel.try_clone().map_err(failed)?;
+            command.args(bwrap.install_args(spec, sees, numbers)).current_dir("/").stdin(OwnedFd::from(channel));
             command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
         }
         Keeper::Namespace(_) => {

@@ -20,6 +20,7 @@ mod floors;
 mod front;
 mod harness;
 mod healing;
+mod hostile_installs;
 mod install;
 mod installs;
 mod lifecycle;

@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod nginx;
 pub(crate) mod probe;
 pub(crate) mod raw;
+pub(crate) mod registry;
 pub(crate) mod shared;
 
 use std::io::{BufRead, BufReader};
