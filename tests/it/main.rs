@@ -22,6 +22,7 @@ mod harness;
 mod healing;
 mod hostile_installs;
 mod install;
+mod install_integrity;
 mod installs;
 mod lifecycle;
 mod limits;

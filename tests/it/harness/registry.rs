@@ -26,6 +26,7 @@ struct Served {
     packuments: BTreeMap<String, Value>,
     /// Lines of requests, with `authorization` behind them where it was there.
     asked: Vec<String>,
+    down: bool,
 }
 
 /// The running registry; it ends with the process.
@@ -80,6 +81,11 @@ impl Registry {
         // Older than any minimal age.
         packument["time"][version] = json!("2020-01-01T00:00:00.000Z");
         integrity
+    }
+
+    /// From now on every connection is closed without an answer.
+    pub(crate) fn go_down(&self) {
+        self.served.lock().expect("served").down = true;
     }
 
     /// What was asked for.
@@ -142,6 +148,9 @@ fn answer(stream: TcpStream, served: &Mutex<Served>, token: Option<&str>) -> std
     let path = request.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default().replace("%2f", "/").replace("%2F", "/");
     let (status, kind, body) = {
         let mut served = served.lock().expect("served");
+        if served.down {
+            return Ok(());
+        }
         served.asked.push(format!("{} {authorization}", request.trim_end()));
         let packument = served.packuments.get(path.trim_start_matches('/'));
         match (packument, served.files.get(&path)) {
