@@ -214,7 +214,9 @@ impl Door {
             (Confinement::Install(sees), SandboxMode::Required, Ok(bwrap)) => Keeper::Install(bwrap.clone(), sees.clone()),
             (Confinement::Sandbox(_) | Confinement::Install(_), SandboxMode::Required, Err(why)) => return Err(SpawnError::NoSandbox(why.clone())),
             (Confinement::Plain, _, Ok(bwrap)) => Keeper::Namespace(bwrap.clone()),
-            (Confinement::Plain, _, Err(_)) | (Confinement::Sandbox(_) | Confinement::Install(_), SandboxMode::Off, _) => Keeper::Signal(self.setpriv.clone()),
+            (Confinement::Plain, _, Err(_)) | (Confinement::Sandbox(_) | Confinement::Install(_), SandboxMode::Off, _) => {
+                Keeper::Signal(self.setpriv.clone())
+            }
         };
         Ok(self.spawner.spawn(spec, keeper).await?.counted(counted))
     }

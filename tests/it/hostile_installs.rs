@@ -162,7 +162,7 @@ async fn reaches(name: &str, path: &str, files: Files) -> Outcome {
 }
 
 fn hook(canary: &Path) -> String {
-    format!("require('fs').writeFileSync({canary:?}, ''); module.exports = {{}};\n")
+    format!("require('fs').writeFileSync('{}', ''); module.exports = {{}};\n", canary.display())
 }
 
 // Code of the project.
@@ -176,7 +176,7 @@ async fn pnpmfile_cjs() {
 
 #[tokio::test]
 async fn pnpmfile_mjs() {
-    let text = |canary: &Path| format!("import fs from 'fs'; fs.writeFileSync({canary:?}, ''); export const hooks = {{}};\n");
+    let text = |canary: &Path| format!("import fs from 'fs'; fs.writeFileSync('{}', ''); export const hooks = {{}};\n", canary.display());
     writes_outside("pnpmfile-mjs", |canary| vec![harmless(), (".pnpmfile.mjs", text(canary))]).await.is_installed();
 }
 
@@ -558,7 +558,12 @@ async fn commands_that_are_files_of_others() {
     let secret = victim.path().join("secret");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("chmod");
     let up = "../".repeat(30);
-    REGISTRY.publish("bin-outside", "1.0.0", &json!({ "bin": { "run": format!("{up}{}", secret.display().to_string().trim_start_matches('/')) } }), &[]);
+    REGISTRY.publish(
+        "bin-outside",
+        "1.0.0",
+        &json!({ "bin": { "run": format!("{up}{}", secret.display().to_string().trim_start_matches('/')) } }),
+        &[],
+    );
     // An installer makes commands executable.
     attack("bin-outside", vec![("package.json", manifest(&json!({ "bin-outside": "1.0.0" })))]).await;
     assert_eq!(mode(&secret), 0o600);
@@ -570,7 +575,8 @@ async fn tarball_entries_that_lead_out() {
     let up = "../../../../../../../../../..";
     let outside = format!("package/{up}{}/evil", escape.path().display());
     let absolute = format!("{}/evil", escape.path().display());
-    let entries = [Entry::File(&outside, b"x"), Entry::File(&absolute, b"x"), Entry::File("package/../../evil", b"x"), Entry::File("package/ok.js", b"1\n")];
+    let entries =
+        [Entry::File(&outside, b"x"), Entry::File(&absolute, b"x"), Entry::File("package/../../evil", b"x"), Entry::File("package/ok.js", b"1\n")];
     REGISTRY.publish("traversal", "1.0.0", &json!({}), &entries);
     attack("traversal", vec![("package.json", manifest(&json!({ "traversal": "1.0.0" })))]).await;
     assert_eq!(fs::read_dir(escape.path()).expect("dir").count(), 0);

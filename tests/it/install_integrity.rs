@@ -61,7 +61,12 @@ console.log('TRIED', tried.join('; '));
 /// A registry whose `vite` is this module.
 fn with_vite(token: Option<&'static str>, module: &str) -> Registry {
     let registry = Registry::start(token);
-    registry.publish("vite", "8.0.0", &json!({ "type": "module", "main": "dist/node/index.js" }), &[Entry::File("package/dist/node/index.js", module.as_bytes())]);
+    registry.publish(
+        "vite",
+        "8.0.0",
+        &json!({ "type": "module", "main": "dist/node/index.js" }),
+        &[Entry::File("package/dist/node/index.js", module.as_bytes())],
+    );
     registry
 }
 
@@ -173,7 +178,9 @@ async fn what_was_tampered_with_is_found_and_repaired() {
     let tamperings: &[(&str, Tampering)] = &[
         ("in place, through the layer", |layer, _| fs::write(layer.join("node_modules/victim/index.js"), "evil\n").expect("write")),
         ("in place, in a dependency of it", |layer, _| {
-            fs::write(layer.join("node_modules/.pnpm/node_modules/deep/index.js"), "evil\n").or_else(|_| fs::write(layer.join("node_modules/deep/index.js"), "evil\n")).expect("write");
+            fs::write(layer.join("node_modules/.pnpm/node_modules/deep/index.js"), "evil\n")
+                .or_else(|_| fs::write(layer.join("node_modules/deep/index.js"), "evil\n"))
+                .expect("write");
         }),
         ("another file in its place", |layer, _| {
             let file = layer.join("node_modules/victim/index.js");

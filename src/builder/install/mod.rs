@@ -46,10 +46,10 @@ use crate::sandbox::{Door, Tool};
 use crate::state::{LearntLayout, StateError, Store};
 pub use failure::Outage;
 pub(super) use layer::{Layer, LayerResult};
-pub use store_check::{Checked, Damage, check_store};
-pub(super) use set::DependencySet;
 use reach::Reach;
+pub(super) use set::DependencySet;
 pub(super) use settings::Layout;
+pub use store_check::{Checked, Damage, check_store};
 
 /// Oldest pnpm whose flags and settings are the ones that were checked.
 const PNPM_MAJOR_MIN: u32 = 12;

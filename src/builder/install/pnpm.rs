@@ -16,16 +16,7 @@ pub(super) const VERIFIED: &str = "12.21.0";
 /// Certificates that the operator trusts besides the system's: files, and folders of them.
 pub(super) const CERTIFICATES: [&str; 3] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"];
 /// What a network needs. In the sandbox the daemon's own proxy takes their place.
-const PROXIES: [&str; 8] = [
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-];
+const PROXIES: [&str; 8] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
 
 /// One way to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

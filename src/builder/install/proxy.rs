@@ -9,6 +9,7 @@
 //! Invariant: nothing is sent to a host that [`Reach`] does not allow, and everything here ends with the install.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -118,7 +119,11 @@ struct Meter {
 enum Head {
     Connect(Place),
     /// What to send to `place` itself, and what to its proxy.
-    Plain { place: Place, direct: String, absolute: String },
+    Plain {
+        place: Place,
+        direct: String,
+        absolute: String,
+    },
 }
 
 async fn answer(mut client: TcpStream, reach: &Reach, meter: &Meter) -> io::Result<()> {
@@ -210,7 +215,8 @@ fn parse(head: &[u8]) -> Option<Head> {
     let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
     let mut tail = format!("Host: {place}\r\nConnection: close\r\n");
     for field in request.headers.iter().filter(|field| !OURS.iter().any(|ours| field.name.eq_ignore_ascii_case(ours))) {
-        tail.push_str(&format!("{}: {}\r\n", field.name, std::str::from_utf8(field.value).ok()?));
+        // Writing to a string cannot fail.
+        let _ = write!(tail, "{}: {}\r\n", field.name, std::str::from_utf8(field.value).ok()?);
     }
     let with = |target: &str| format!("{method} {target} HTTP/1.1\r\n{tail}\r\n");
     Some(Head::Plain { direct: with(&path), absolute: with(&format!("http://{place}{path}")), place })
@@ -245,7 +251,8 @@ mod tests {
 
     #[test]
     fn heads_are_taken_apart() {
-        let plain = parse(b"GET http://R.example:4873/a%2fb?x=1 HTTP/1.1\r\nHost: evil\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n").expect("plain");
+        let plain =
+            parse(b"GET http://R.example:4873/a%2fb?x=1 HTTP/1.1\r\nHost: evil\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n").expect("plain");
         let tail = "Host: r.example:4873\r\nConnection: close\r\nAccept: */*\r\n\r\n";
         let place = Place { host: "r.example".into(), port: 4873 };
         let (direct, absolute) = (format!("GET /a%2fb?x=1 HTTP/1.1\r\n{tail}"), format!("GET http://r.example:4873/a%2fb?x=1 HTTP/1.1\r\n{tail}"));

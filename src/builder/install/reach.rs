@@ -22,7 +22,7 @@ const RESOLVE_AGAIN: Duration = Duration::from_millis(700);
 /// Questions for one name at most.
 const RESOLVE_TRIES: usize = 5;
 /// How long an answer is believed.
-const RESOLVED_TTL: Duration = Duration::from_secs(60);
+const RESOLVED_TTL: Duration = Duration::from_mins(1);
 /// One address may take so long to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses that are tried for one connection.

@@ -50,7 +50,7 @@ impl Parts {
                 // Without a listener the child has ended, and says why.
                 if let Ok(listener) = take_listener(ours).await {
                     let _serving = proxy::serve(listener, self.reach.clone(), traffic.clone(), self.bytes_limit);
-                    std::future::pending().await
+                    return std::future::pending::<()>().await;
                 }
             }
             std::future::pending::<()>().await;

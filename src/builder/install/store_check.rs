@@ -1,8 +1,9 @@
 //! `previewd check-store`: whether every file of the store, and of every layer, is what was once fetched.
 //!
-//! 1. each file of the store's `files` is named by the SHA-512 of its content: hash it  2. each file of a package in `links`, or of
-//! a layer, is a hard link to one of those, or has the content of one  3. what pnpm itself writes there (the starters in `.bin`)
-//! is what the layer noted when it was complete  4. no link leads out of store and layer
+//! 1. each file of the store's `files` is named by the SHA-512 of its content: hash it
+//! 2. each file of a package in `links`, or of a layer, is a hard link to one of those, or has the content of one
+//! 3. what pnpm itself writes there (the starters in `.bin`) is what the layer noted when it was complete
+//! 4. no link leads out of store and layer
 //!
 //! A repair removes what is damaged: the file, the packages that have it, the layers that use those. Whatever is removed is
 //! installed anew by the next build that wants it; previews that are live stay as they are, and so does every undamaged layer.

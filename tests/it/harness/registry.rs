@@ -75,7 +75,8 @@ impl Registry {
         merge(&mut package, manifest);
         let mut served = self.served.lock().expect("served");
         served.files.insert(path, ("application/octet-stream", tarball.to_vec()));
-        let packument = served.packuments.entry(name.to_owned()).or_insert_with(|| json!({ "name": name, "dist-tags": {}, "versions": {}, "time": {} }));
+        let packument =
+            served.packuments.entry(name.to_owned()).or_insert_with(|| json!({ "name": name, "dist-tags": {}, "versions": {}, "time": {} }));
         packument["dist-tags"]["latest"] = json!(version);
         packument["versions"][version] = package;
         // Older than any minimal age.
