@@ -27,7 +27,11 @@ impl StoreLock {
     /// Takes the lock of `store`, for which others may have to end first.
     pub(super) async fn take(store: &Path, patience: Duration) -> io::Result<Self> {
         let path = store.join(FILE);
-        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        let file = match File::options().create(true).truncate(false).write(true).open(&path) {
+            // Made by another user; locking needs no right to write.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => File::open(&path)?,
+            file => file?,
+        };
         let deadline = Instant::now() + patience;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
