@@ -2,7 +2,7 @@
 //!
 //! Code that nobody reviewed runs as [`Confinement::Sandbox`]: bubblewrap with no network, an empty
 //! environment, read-only mounts and a process-id namespace of its own. pnpm runs as [`Confinement::Install`]
-//! ([`install`]), programs that only tell their version as [`Confinement::Plain`]. Either way [`Child::end`] confirms that the
+//! (`install.rs`), programs that only tell their version as [`Confinement::Plain`]. Either way [`Child::end`] confirms that the
 //! whole process tree is gone, and a daemon that is killed takes its children with it.
 //!
 //! Invariant: with `build.sandbox = "required"` a [`Confinement::Sandbox`] never falls back to a plain process.

@@ -263,3 +263,65 @@ async fn packages_with_binaries_work_without_their_install_scripts() {
     let unbuilt = line(&daemon, "demo", "3 packages have install scripts, which are never run").await;
     assert!(["esbuild", "@swc/core", "sharp"].iter().all(|name| unbuilt.contains(name)), "{unbuilt}");
 }
+
+/// In place of pnpm: tells what it can see and do.
+const NOSY: &str = r"#!/usr/bin/env node
+import fs from 'node:fs';
+import net from 'node:net';
+import { spawnSync } from 'node:child_process';
+if (process.argv[2] === '--version') { console.log('12.21.0'); process.exit(0); }
+const data = process.cwd().replace(/\/layers\/[^/]*$/, ''), told = [];
+const attempt = (what, work) => { try { work(); told.push(`${what}: yes`); } catch (error) { told.push(`${what}: ${error.code ?? error.message}`); } };
+const connects = (options) => new Promise((done) => {
+  const socket = net.connect(options, () => { socket.destroy(); done('yes'); });
+  socket.on('error', (error) => done(error.code));
+});
+attempt('state', () => fs.readFileSync(data + '/state.db'));
+attempt('token', () => fs.readFileSync(data + '/token'));
+attempt('sources', () => fs.readdirSync(data + '/projects'));
+attempt('other layers', () => { if (fs.readdirSync(data + '/layers').length < 2) throw new Error('only its own'); });
+attempt('accounts', () => fs.readFileSync('/etc/shadow'));
+attempt('keys', () => fs.readdirSync('/etc/ssl/private'));
+attempt('daemon', () => { if (!fs.readdirSync('/proc').some((id) => /^\d+$/.test(id) && fs.readFileSync(`/proc/${id}/cmdline`, 'latin1').endsWith('\0serve\0'))) throw new Error('not there'); });
+if (process.env.HTTPS_PROXY) attempt('system', () => fs.writeFileSync('/usr/evil-of-a-test', ''));
+attempt('namespace', () => { if (spawnSync('unshare', ['--user', 'true']).status !== 0) throw new Error('refused'); });
+attempt('descriptors', () => { if (!fs.readdirSync('/proc/self/fd').some((fd) => { try { return fs.statSync(`/proc/self/fd/${fd}`).isDirectory() && fs.readlinkSync(`/proc/self/fd/${fd}`) !== '/proc/self/fd' && !/^\/proc\/\d+\/fd$/.test(fs.readlinkSync(`/proc/self/fd/${fd}`)); } catch { return false; } })) throw new Error('none'); });
+attempt('own folder', () => fs.writeFileSync('here', ''));
+attempt('store', () => fs.writeFileSync(data + '/shared-store/here', ''));
+attempt('certificates', () => fs.readdirSync('/etc/ssl/certs'));
+const port = Number(fs.readFileSync('package.json', 'utf8').match(/port-(\d+)/)[1]);
+told.push('loopback: ' + await connects({ host: '127.0.0.1', port }));
+told.push('proxy: ' + (process.env.HTTPS_PROXY ? await connects({ host: '127.0.0.1', port: Number(new URL(process.env.HTTPS_PROXY).port) }) : 'none'));
+console.log(JSON.stringify({ name: 'pnpm', level: 'info', message: 'SEES ' + told.join('; ') }));
+";
+
+#[tokio::test]
+async fn an_install_sees_its_own_and_nothing_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let nosy = dir.path().join("pnpm.mjs");
+    fs::write(&nosy, NOSY).expect("write");
+    fs::set_permissions(&nosy, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let registry = Registry::start(None);
+    let port = registry.host().rsplit_once(':').expect("a port").1.to_owned();
+    for (sandbox, hidden) in [("required", true), ("off", false)] {
+        let options = Options::default().set("build.pnpm", nosy.display()).set("build.registry", &registry.url).set("build.sandbox", sandbox);
+        let daemon = options.cold_store().start().await;
+        fs::create_dir(daemon.data().join("layers/other")).expect("mkdir");
+        push(&daemon, "demo", &json!({ format!("port-{port}"): "1.0.0" }));
+        daemon.sync_and_wait("demo").await;
+        let sees = line(&daemon, "demo", "SEES").await;
+        let may = |what: &str| sees.contains(&format!("{what}: yes"));
+        for what in ["own folder", "store", "certificates"] {
+            assert!(may(what), "{sandbox} {what}: {sees}");
+        }
+        assert_eq!(may("proxy"), hidden, "{sandbox}: {sees}");
+        for what in ["state", "token", "sources", "other layers", "daemon", "loopback"] {
+            assert_eq!(may(what), !hidden, "{sandbox} {what}: {sees}");
+        }
+        // Whether a plain process may depends on who runs the tests.
+        for what in ["accounts", "keys", "system", "namespace", "descriptors"] {
+            assert!(!hidden || !may(what), "{sandbox} {what}: {sees}");
+        }
+    }
+}

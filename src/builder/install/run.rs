@@ -84,7 +84,11 @@ impl Parts {
         }
         let output = self.without_token(format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err)));
         output.lines().filter_map(pnpm::log_line).for_each(|line| log.info(line));
-        tracing::debug!(bytes = traffic.bytes(), refused = ?traffic.refused(), "a run of pnpm has ended");
+        let refused = traffic.refused();
+        if !refused.is_empty() {
+            tracing::warn!(hosts = refused.len(), ?refused, "an install asked for hosts that it may not reach");
+        }
+        tracing::debug!(bytes = traffic.bytes(), "a run of pnpm has ended");
         if ended.code == Some(0) { Ok(Installed::Yes) } else { Ok(Installed::No(told(failure::failure(&output), &traffic))) }
     }
 
