@@ -17,7 +17,7 @@ use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
 use crate::preview::{LiveReleases, Urls, headers};
 use crate::queue::{self, Intake, Queue, StatusBoard};
-use crate::release::{Compressor, Retention, open_passage, put_back, remove_leftovers};
+use crate::release::{Compressor, Retention, close_passage, open_passage, put_back, remove_leftovers};
 use crate::sandbox::{Door, end_orphans};
 use crate::source::Source;
 use crate::state::{ProjectFilter, ProjectRow, StateError, Store};
@@ -59,7 +59,7 @@ impl App {
     /// is absolute; `env` is where the source looks for credentials; `port` is the bound one.
     pub async fn open(config: Config, env: &Environment, port: u16) -> anyhow::Result<Arc<Self>> {
         let data = Arc::new(DataDir::new(config.server.data_dir.clone()));
-        let lock = prepare(&data)?;
+        let lock = prepare(&data, config.preview.private)?;
         let root = data.root().to_owned();
         match tokio::task::spawn_blocking(move || end_orphans(&root)).await? {
             0 => {}
@@ -136,13 +136,16 @@ impl App {
     }
 }
 
-/// Makes the directories, and takes the lock.
-fn prepare(data: &DataDir) -> anyhow::Result<File> {
+/// Makes the directories, and takes the lock. Private previews are closed to nginx, so that a site file from before they were
+/// private hands every request to us.
+fn prepare(data: &DataDir, private: bool) -> anyhow::Result<File> {
     for dir in [data.projects(), data.labels(), data.shared_store(), data.layers(), data.runtime()] {
         std::fs::create_dir_all(&dir).map_err(|e| anyhow::anyhow!("cannot make {}: {e}", dir.display()))?;
     }
-    for dir in [data.projects(), data.labels(), data.layers()] {
-        open_passage(&dir).map_err(|e| anyhow::anyhow!("cannot open {} to nginx: {e}", dir.display()))?;
+    let passages = [(data.projects(), !private), (data.labels(), !private), (data.layers(), true)];
+    for (dir, open) in passages {
+        let done = if open { open_passage(&dir) } else { close_passage(&dir) };
+        done.map_err(|e| anyhow::anyhow!("cannot set who may pass through {}: {e}", dir.display()))?;
     }
     let lock = File::create(data.lock())?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)

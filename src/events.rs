@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::{BuildId, ProjectId};
 
@@ -118,11 +120,9 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Begins the log of a build.
+    /// The log of a build that begins: the first who asks for it, the build or a follower, makes it.
     pub fn open_log(&self, build: BuildId) -> Arc<LogFeed> {
-        let feed = Arc::new(LogFeed::new());
-        self.logs.insert(build, feed.clone());
-        feed
+        self.logs.entry(build).or_insert_with(|| Arc::new(LogFeed::new())).clone()
     }
 
     /// Ends the log of a build: its followers get the rest, newcomers read the file.
@@ -144,7 +144,24 @@ impl Events {
     }
 
     /// Hears of every status change from now on.
-    pub fn statuses(&self) -> broadcast::Receiver<ProjectId> {
-        self.status.subscribe()
+    pub fn statuses(&self) -> StatusChanges {
+        StatusChanges(self.status.subscribe())
+    }
+}
+
+/// Word of status changes.
+#[derive(Debug)]
+pub struct StatusChanges(broadcast::Receiver<ProjectId>);
+
+impl StatusChanges {
+    /// Waits until the status of `project` may have changed, at most until `deadline`. False where there was no word of it.
+    pub async fn next_of(&mut self, project: &ProjectId, deadline: Instant) -> bool {
+        loop {
+            match timeout_at(deadline, self.0.recv()).await {
+                Err(_) | Ok(Err(RecvError::Closed)) => return false,
+                Ok(Ok(changed)) if changed != *project => {}
+                Ok(Ok(_) | Err(RecvError::Lagged(_))) => return true,
+            }
+        }
     }
 }

@@ -8,6 +8,9 @@ use previewd::sandbox;
 
 fn main() -> ExitCode {
     // First of all: there is no other thread yet, and no child.
+    if let Some(code) = sandbox::become_child() {
+        return code;
+    }
     sandbox::keep_inherited_descriptors();
     Cli::parse().run()
 }

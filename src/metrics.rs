@@ -8,6 +8,9 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec
 /// Upper bounds, in seconds, for things between a warm rebuild and a build's time limit.
 const BUCKETS_S: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
+const CIRCUIT_HELP: &str =
+    "Circuit breaker towards the source: 0 closed (calls go through), 1 half-open (one probe is under way), 2 open (it is left alone).";
+
 /// The handles; counting is lock-free.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each has its help text below")]
@@ -27,6 +30,7 @@ pub struct Metrics {
     pub layer: IntCounterVec,
     pub edit_to_live_seconds: HistogramVec,
     pub source_requests: IntCounterVec,
+    pub source_circuit: IntGauge,
     pub disk_bytes: IntGaugeVec,
     pub projects: IntGauge,
 }
@@ -50,6 +54,7 @@ impl Metrics {
             layer: counters(&r, "layer_total", "Builds by whether their dependencies were there already.", &["result"])?,
             edit_to_live_seconds: histograms(&r, "edit_to_live_seconds", "Time from a sync's arrival to its release being live.", &[])?,
             source_requests: counters(&r, "source_requests_total", "Requests to the source.", &["op", "result"])?,
+            source_circuit: register(&r, IntGauge::with_opts(named("source_circuit_state", CIRCUIT_HELP))?)?,
             disk_bytes: gauges(&r, "disk_bytes", "The file system that holds the data directory.", &["kind"])?,
             projects: register(&r, IntGauge::with_opts(named("projects", "Projects known."))?)?,
             registry: r,

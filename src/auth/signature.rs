@@ -179,3 +179,6 @@ mod tests {
         assert_eq!(HEXLOWER.encode(&mac(SECRET, "1", &SIGNED).expect("mac")), documented);
     }
 }
+
+#[cfg(test)]
+mod proptests;

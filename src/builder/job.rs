@@ -31,6 +31,8 @@ pub(super) struct Job {
     pub(super) out: PathBuf,
     /// Folders where Vite writes its bundled configuration.
     pub(super) vite_temp: Vec<PathBuf>,
+    /// Whether the build may write into `work`, which then holds copies.
+    pub(super) writable: bool,
 }
 
 /// A script of the app's `package.json` that the project wants to have run.
@@ -43,8 +45,16 @@ pub(super) struct Script {
 /// How it went.
 #[derive(Debug)]
 pub(super) enum Run {
-    Done { spa: bool, warnings: Vec<String> },
-    Failed { failure: Failure, claim: Option<Box<FailureClaim>> },
+    Done {
+        spa: bool,
+        warnings: Vec<String>,
+    },
+    /// Stopped because it wanted to write this path of the sources, which it may not.
+    Refused(String),
+    Failed {
+        failure: Failure,
+        claim: Option<Box<FailureClaim>>,
+    },
     Cancelled,
 }
 

@@ -110,6 +110,11 @@ impl BuildLog {
         self.feed.push(line);
     }
 
+    /// Counts what was written and not even read as lines.
+    pub(super) fn count_dropped(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Whether the build wrote so much that it should be stopped.
     pub fn is_flooded(&self) -> bool {
         self.written.load(Ordering::Relaxed) > self.limit * FLOOD_FACTOR

@@ -1,9 +1,11 @@
 //! What the Vite worker says, one JSON object a line.
 //!
 //! Invariant: messages are claims. Project code runs in the worker's process and could forge any of
-//! them, so they decide what the user is told, never what is read or published.
+//! them, so they decide what the user is told, never what is read or published. What is not exactly a message (a
+//! field too many, a number that is none) is text that somebody printed.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::domain::build::{FAILURE_FRAME_MAX, truncate};
 use crate::domain::{Failure, FailureKind, app_root};
@@ -15,10 +17,13 @@ const FILE_CHARS_MAX: usize = 1024;
 
 /// One message.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Message {
     /// The worker runs.
-    Ready {},
+    Ready {
+        #[serde(rename = "node", default)]
+        _node: Option<IgnoredAny>,
+    },
     /// The project's configuration is resolved.
     Config(ConfigClaim),
     /// Something to log.
@@ -30,26 +35,50 @@ pub(super) enum Message {
     },
     /// The job failed.
     Failure(FailureClaim),
+    /// The build wanted to write into the sources.
+    Refused {
+        /// Where, from the app's folder.
+        path: String,
+    },
     /// The job is done.
     Done {
         /// Modules bundled.
         #[serde(default)]
-        modules: u64,
+        modules: u32,
+        #[serde(rename = "assets", default)]
+        _assets: Option<IgnoredAny>,
+        #[serde(rename = "warnings", default)]
+        _warnings: Option<IgnoredAny>,
+        #[serde(rename = "ms", default)]
+        _ms: Option<IgnoredAny>,
     },
 }
 
 /// What the project's Vite configuration says.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ConfigClaim {
     pub(super) vite: String,
     #[serde(default)]
     pub(super) bundler: String,
     #[serde(default)]
     pub(super) spa: bool,
+    // Said for whoever reads the worker's messages; nothing here may depend on them.
+    #[serde(rename = "root", default)]
+    _root: Option<IgnoredAny>,
+    #[serde(rename = "base", default)]
+    _base: Option<IgnoredAny>,
+    #[serde(rename = "out_dir", default)]
+    _out_dir: Option<IgnoredAny>,
+    #[serde(rename = "assets_dir", default)]
+    _assets_dir: Option<IgnoredAny>,
+    #[serde(rename = "entries", default)]
+    _entries: Option<IgnoredAny>,
 }
 
 /// Why a job failed.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct FailureClaim {
     kind: ClaimedKind,
     message: String,
@@ -122,6 +151,29 @@ mod tests {
     #[test]
     fn unknown_kinds_and_types_are_not_messages() {
         for line in ["", "hello", "{}", r#"{"type":"publish"}"#, r#"{"type":"failure","kind":"timeout","message":""}"#] {
+            assert!(parse(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_exact_messages_are_messages() {
+        let done = r#"{"type":"done","modules":3,"assets":2,"warnings":0,"ms":5}"#;
+        assert!(matches!(parse(done), Some(Message::Done { modules: 3, .. })));
+        let config = r#"{"type":"config","vite":"8.0.0","bundler":"rolldown","root":"/w","base":"/","out_dir":"dist","assets_dir":"a","spa":true,"entries":[]}"#;
+        assert!(matches!(parse(config), Some(Message::Config(ConfigClaim { spa: true, .. }))));
+        assert!(matches!(parse(r#"{"type":"ready","node":"20"}"#), Some(Message::Ready { .. })));
+        let forged = [
+            r#"{"type":"done","modules":3,"files":["/etc/passwd"]}"#,
+            r#"{"type":"done","modules":-1}"#,
+            r#"{"type":"done","modules":1e300}"#,
+            r#"{"type":"done"} {"type":"done"}"#,
+            r#"{"type":"ready","release":"x"}"#,
+            r#"{"type":"config","vite":"8","out":"/etc"}"#,
+            r#"{"type":"log","level":"info","message":"x","path":"/etc"}"#,
+            r#"{"type":"failure","kind":"compile","message":"x","release":"y"}"#,
+            r#"{"type":"failure","kind":"compile","message":"x","line":"1"}"#,
+        ];
+        for line in forged {
             assert!(parse(line).is_none(), "{line}");
         }
     }

@@ -20,10 +20,10 @@ mod watch;
 mod worker;
 mod workspace;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
@@ -130,6 +130,8 @@ pub struct Builder {
     installer: Installer,
     worker: Worker,
     output: OutputLimits,
+    /// Projects whose builds write into their sources. Forgotten at a restart: each then finds out once more.
+    writers: Mutex<HashSet<ProjectId>>,
 }
 
 impl Builder {
@@ -150,6 +152,7 @@ impl Builder {
             installer,
             worker,
             output,
+            writers: Mutex::default(),
         })
     }
 
@@ -189,6 +192,7 @@ impl Builder {
         let built = match made {
             Run::Cancelled => Built::Cancelled,
             Run::Failed { failure, .. } => Built::Failed(failure),
+            Run::Refused(path) => Built::Failed(Failure::new(FailureKind::Config, format!("the build may not write {path}"))),
             Run::Done { spa, warnings } => {
                 record.spa = spa;
                 record.warnings = warnings;
@@ -247,7 +251,14 @@ impl Builder {
             Ok(set) => set,
             Err(failure) => return Ok(Run::Failed { failure, claim: None }),
         };
-        let mut job = Job { build: record.build_id, work: dir.work(), app: folder, out: dir.release_aside(record.build_id), vite_temp: Vec::new() };
+        let mut job = Job {
+            build: record.build_id,
+            work: dir.work(),
+            app: folder,
+            out: dir.release_aside(record.build_id),
+            vite_temp: Vec::new(),
+            writable: self.worker.needs_copies() || self.is_writer(request.project),
+        };
         let mut layout = self.installer.known_layout(&set).await?;
         let mut generated = false;
         loop {
@@ -275,10 +286,16 @@ impl Builder {
                 generated = true;
             }
             let begun = Instant::now();
-            let run = self.worker.run(&job, request.log, request.cancel).await?;
+            let run = self.run_worker(&job, request).await?;
             let elapsed = begun.elapsed();
             record.timings_ms.build += millis(elapsed);
             self.metrics.build_seconds.with_label_values(&["build"]).observe(elapsed.as_secs_f64());
+            if let Run::Refused(path) = &run {
+                request.log.info(format!("the build writes into its sources ({path}): it begins anew with copies of them"));
+                self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(request.project.clone());
+                job.writable = true;
+                continue;
+            }
             let Run::Failed { claim: Some(claim), .. } = &run else { return Ok(run) };
             match other_layout(&layer, claim) {
                 Some((next, reason)) => {
@@ -289,6 +306,23 @@ impl Builder {
                 None => return Ok(run),
             }
         }
+    }
+
+    fn is_writer(&self, project: &ProjectId) -> bool {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).contains(project)
+    }
+
+    /// Where the build may write into the sources it gets copies, and only plain files of what it leaves stay: this daemon walks `work/`.
+    async fn run_worker(&self, job: &Job, request: &BuildRequest<'_>) -> anyhow::Result<Run> {
+        if !job.writable {
+            return self.worker.run(job, request.log, request.cancel).await;
+        }
+        let work = job.work.clone();
+        blocking(move || workspace::own_copies(&work)).await?;
+        let run = self.worker.run(job, request.log, request.cancel).await;
+        let work = job.work.clone();
+        blocking(move || workspace::keep_plain(&work).or_else(|_| remove_tree(&work))).await?;
+        run
     }
 
     fn note_layer(&self, record: &mut BuildRecord, layer: &Layer, elapsed: Duration) {
@@ -394,3 +428,6 @@ fn copy_tree(from: &Path, into: &Path) -> io::Result<()> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod proptests;

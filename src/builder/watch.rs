@@ -5,7 +5,6 @@
 //! Invariant: limits go before lines, so that a flood of lines does not keep a build from its limits.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
@@ -20,10 +19,9 @@ use super::messages::{ConfigClaim, FailureClaim, Message, parse};
 use crate::domain::build::truncate;
 use crate::domain::{Failure, FailureKind};
 use crate::events::Level;
-use crate::sandbox::Child;
+use crate::release::{OutputLimits, UNLISTED};
+use crate::sandbox::{Child, Ended, TASKS_MAX, WATCH_INTERVAL};
 
-/// How often memory, output and log are looked at while a build runs.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// Warnings that a build's record keeps, and the longest of them, in characters.
 const WARNINGS_MAX: usize = 10;
 const WARNING_CHARS_MAX: usize = 500;
@@ -45,10 +43,12 @@ struct JobLine<'a> {
 pub(super) enum Verdict {
     Done,
     Failed(FailureClaim),
+    Refused(String),
     /// It ended without a word.
     Silent,
     TimedOut,
     OutOfMemory,
+    TooManyTasks,
     LogFlood,
     OutputFlood(Failure),
     Cancelled,
@@ -65,6 +65,8 @@ pub(super) struct Watch<'a> {
     cache: PathBuf,
     log: &'a BuildLog,
     limits: Limits,
+    /// What the sources may grow to, where a build may write into them.
+    sources: Option<OutputLimits>,
     config: Option<ConfigClaim>,
     warnings: Vec<String>,
     heap_exhausted: bool,
@@ -73,7 +75,12 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Of the worker; `cache` is where Vite may keep what it likes.
     pub(super) fn vite(job: &'a Job, log: &'a BuildLog, limits: Limits, cache: PathBuf) -> Self {
-        Self { job, script: None, cache, log, limits, config: None, warnings: Vec::new(), heap_exhausted: false }
+        Self { job, script: None, cache, log, limits, sources: None, config: None, warnings: Vec::new(), heap_exhausted: false }
+    }
+
+    /// Also over the sources, which the build may write into.
+    pub(super) fn over_sources(self, limits: OutputLimits) -> Self {
+        Self { sources: Some(limits), ..self }
     }
 
     /// Of a script.
@@ -117,9 +124,14 @@ impl<'a> Watch<'a> {
                 () = cancel.cancelled() => return Verdict::Cancelled,
                 () = &mut deadline => return Verdict::TimedOut,
                 _ = watch.tick() => {
-                    if child.memory_bytes().await > u64::from(self.limits.memory_mb) * MB {
+                    let usage = child.usage(TASKS_MAX).await;
+                    if usage.tasks > TASKS_MAX {
+                        return Verdict::TooManyTasks;
+                    }
+                    if usage.bytes > u64::from(self.limits.memory_mb) * MB {
                         return Verdict::OutOfMemory;
                     }
+                    self.log.count_dropped(out.take_dropped() + err.take_dropped());
                     if self.log.is_flooded() {
                         return Verdict::LogFlood;
                     }
@@ -150,7 +162,11 @@ impl<'a> Watch<'a> {
     fn take_out(&mut self, line: &str) -> Option<Verdict> {
         // A script has nothing to claim.
         match parse(line).filter(|_| self.script.is_none()) {
-            Some(Message::Ready {}) => {}
+            // Where the build may write, what it could not is another fault, and its own to report.
+            Some(Message::Refused { path }) if !self.job.writable => return Some(Verdict::Refused(truncate(path, WARNING_CHARS_MAX))),
+            Some(Message::Ready { .. } | Message::Refused { .. }) => {}
+            // Once: a build has one, whoever says another.
+            Some(Message::Config(_)) if self.config.is_some() => {}
             Some(Message::Config(config)) => {
                 self.log.info(format!(
                     "vite {} ({}) builds {}",
@@ -166,7 +182,7 @@ impl<'a> Watch<'a> {
                     self.warnings.push(truncate(message, WARNING_CHARS_MAX));
                 }
             }
-            Some(Message::Done { modules }) => {
+            Some(Message::Done { modules, .. }) => {
                 self.log.info(format!("{modules} modules bundled"));
                 return Some(Verdict::Done);
             }
@@ -182,12 +198,13 @@ impl<'a> Watch<'a> {
     }
 
     /// Counts the output while it is written: the scan at the end would come after the disk is full.
-    async fn output_flood(&self) -> Option<Failure> {
+    pub(super) async fn output_flood(&self) -> Option<Failure> {
         let folder = if self.script.is_some() { &self.job.work } else { &self.job.out };
-        let (folder, limits) = (folder.clone(), self.limits.output);
+        let mut folders = vec![(folder.clone(), self.limits.output)];
+        folders.extend(self.sources.map(|limits| (self.job.work.clone(), limits)));
         let flood =
-            tokio::task::spawn_blocking(move || tally(&folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err()).await.ok()?;
-        flood.map(|what| Failure::new(FailureKind::Output, what))
+            move || folders.iter().find_map(|(folder, limits)| tally(folder, |entries, bytes, depth| limits.exceeded(entries, bytes, depth)).err());
+        tokio::task::spawn_blocking(flood).await.ok()?.map(|what| Failure::new(FailureKind::Output, what))
     }
 
     fn out_of_memory(&self) -> Run {
@@ -195,20 +212,27 @@ impl<'a> Watch<'a> {
         Run::Failed { failure: Failure::new(FailureKind::Memory, message), claim: None }
     }
 
-    pub(super) fn conclude(self, verdict: Verdict, code: Option<i32>) -> Run {
+    pub(super) fn conclude(self, verdict: Verdict, ended: Ended) -> Run {
+        let code = ended.code;
         let failed = |kind, message: String| Run::Failed { failure: Failure::new(kind, message), claim: None };
         match verdict {
             Verdict::Done => Run::Done { spa: self.config.as_ref().is_some_and(|config| config.spa), warnings: self.warnings },
-            Verdict::Failed(claim) => Run::Failed { failure: claim.clone().into_failure(&self.job.app), claim: Some(Box::new(claim)) },
+            Verdict::Refused(path) => Run::Refused(path),
             Verdict::Cancelled => Run::Cancelled,
             Verdict::TimedOut => {
                 let seconds = self.limits.time.as_secs();
                 failed(FailureKind::Timeout, format!("the build took longer than {seconds} s, the limit build.timeout_s"))
             }
+            // Also of one that saw a child of its own die of it, and reports that.
+            Verdict::Failed(_) | Verdict::Silent if ended.out_of_memory == Some(true) => self.out_of_memory(),
+            Verdict::Failed(claim) => Run::Failed { failure: claim.clone().into_failure(&self.job.app), claim: Some(Box::new(claim)) },
             Verdict::OutOfMemory => self.out_of_memory(),
+            Verdict::TooManyTasks => {
+                failed(FailureKind::Compile, format!("the build had more than {TASKS_MAX} processes and threads at once and was stopped"))
+            }
             Verdict::LogFlood => failed(FailureKind::Output, "the build wrote far more than build.log_kb to its log and was stopped".into()),
             Verdict::OutputFlood(failure) => Run::Failed { failure, claim: None },
-            Verdict::Silent if self.heap_exhausted || code == Some(KILLED_CODE) => self.out_of_memory(),
+            Verdict::Silent if self.heap_exhausted || (code == Some(KILLED_CODE) && ended.out_of_memory.is_none()) => self.out_of_memory(),
             Verdict::Silent if self.script.is_some() && code == Some(0) => Run::Done { spa: false, warnings: Vec::new() },
             Verdict::Silent => {
                 let how = code.map_or("was killed".to_owned(), |code| format!("ended with exit code {code}"));
@@ -227,7 +251,12 @@ pub(super) fn tally(folder: &Path, exceeded: impl Fn(u64, u64, usize) -> Option<
     let (mut entries, mut bytes) = (0, 0);
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = match std::fs::read_dir(&folder) {
+            // What cannot be counted could be filled without an end.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => return Err(UNLISTED.into()),
+            found => found.into_iter().flatten().flatten(),
+        };
+        for entry in found {
             let Ok(metadata) = entry.metadata() else { continue };
             entries += 1;
             if metadata.is_dir() {

@@ -348,8 +348,17 @@ function variablesWarning({ root, envDir, env, envPrefix }) {
 }
 
 function pageWarning(root, entry) {
-  const page = readSource(path.resolve(root, entry))?.replace(/<!--[\s\S]*?-->/g, '');
+  const file = path.resolve(root, entry);
+  const page = readSource(file)?.replace(/<!--[\s\S]*?-->/g, '');
   if (page === undefined) return undefined;
+  const main = /<script\b[^>]*\btype\s*=\s*["']?module\b/i.test(page) ? undefined : mainBeside(file);
+  if (main && !page.includes(path.basename(main))) return `${entry} does not load ${main}, so the app never starts: it needs <script type="module" src="/${main}"></script>`;
   const loadsSomething = /<script\b|<style\b|<link\b[^>]*\bstylesheet\b/i.test(page);
   return loadsSomething ? undefined : `${entry} loads no script and no stylesheet: the page shows only what is in that file`;
+}
+
+/** What a page usually loads. Some builders start it by themselves, and their exports have pages that do not. */
+function mainBeside(page) {
+  const names = ['', 'src/'].flatMap((dir) => ['index', 'main'].flatMap((name) => ['tsx', 'jsx', 'ts', 'js'].map((type) => `${dir}${name}.${type}`)));
+  return path.basename(page) === 'index.html' ? names.find((name) => fs.existsSync(path.join(path.dirname(page), name))) : undefined;
 }

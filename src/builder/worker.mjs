@@ -14,6 +14,7 @@ import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Refusal, describeFailure, plain, warningsOf } from './worker-diagnostics.mjs';
+import { watchWrites } from './worker-writes.mjs';
 
 const MAX_LINE_BYTES = 64 * 1024;
 const MAX_TEXT_CHARS = 16 * 1024;
@@ -23,11 +24,20 @@ const WRITE_RETRY_MS = 2;
 const CONFIG_FILES = ['js', 'mjs', 'ts', 'cjs', 'mts', 'cts'].map((extension) => `vite.config.${extension}`);
 /** Vite before 6 writes the bundled config beside the original, which is read-only here. */
 const FIRST_MAJOR_WITH_VITE_TEMP = 6;
+/** Before it there are no relative assets (`renderBuiltUrl`), and esbuild came by an install script. */
+const FIRST_MAJOR = 3;
 
 /** They build nothing, cost seconds and end the build over what `vite` itself does not care for: type and lint errors. */
 const CHECKERS = /^(?:vite-plugin-checker|vite-plugin-eslint2?|vite:eslint|vite:stylelint|vite-plugin-stylelint)$/;
 /** Vite 8 says this of every config with `__dirname`, which works, and works here. */
 const ABOUT_VITES_FUTURE = /unsupported by `configLoader: 'native'`/;
+
+/** Each by the name of a plugin that it cannot do without. */
+const SERVER_FRAMEWORKS = [
+  ['TanStack Start', /^tanstack-(?:\w+-)?start\b/],
+  ['SvelteKit', /^vite-plugin-sveltekit\b/],
+  ['React Router', /^react-router$/],
+];
 
 const exitForReal = process.reallyExit.bind(process);
 /** The job that is running; what user code throws outside of any promise of ours is blamed on it. */
@@ -135,7 +145,10 @@ async function loadVite(root) {
   const manifest = resolveFrom(root, 'vite/package.json');
   if (!manifest) throw new Refusal('config', 'This project does not depend on Vite: no "vite" package was found from its folder.');
   const vite = await import(pathToFileURL(path.join(path.dirname(manifest), 'dist/node/index.js')));
-  const major = Number.parseInt(vite.version, 10);
+  // What a package in Vite's place has in its manifest is a version of its own.
+  const version = vite.version ?? JSON.parse(fs.readFileSync(manifest, 'utf8')).version;
+  const major = Number.parseInt(version, 10);
+  if (major < FIRST_MAJOR) throw new Refusal('config', `This project uses Vite ${version}; previews are built by Vite ${FIRST_MAJOR} or newer.`);
   return { ...vite, major, bundler: vite.rolldownVersion ? 'rolldown' : 'rollup' };
 }
 
@@ -225,10 +238,11 @@ function forceConfig(job, config) {
   job.viteRoot = path.resolve(config.root ?? job.root);
   job.had = { base: config.base ?? '/', outDir: config.build?.outDir ?? 'dist' };
   config.build ??= {};
-  dropLibraryMode(job, config.build);
+  dropLibraryMode(job, config.build, config.plugins);
   config.base = '/';
   config.cacheDir = job.cache_dir;
   config.experimental = { ...config.experimental, renderBuiltUrl };
+  replaceTerser(job, config.build);
   for (const build of [config.build, config.environments?.client?.build]) if (build) forceBuild(job, build);
 }
 
@@ -236,11 +250,20 @@ function forceConfig(job, config) {
 function forceBuild(job, build) {
   Object.assign(build, { outDir: job.out_dir, emptyOutDir: false, write: true, watch: null, ssr: false, reportCompressedSize: false });
   for (const options of [build.rollupOptions, build.rolldownOptions]) {
+    // Rolldown's records for Vite DevTools, beside the dependencies, which are read-only.
+    delete options?.devtools;
     for (const output of [options?.output ?? []].flat()) {
       delete output.dir;
       delete output.file;
     }
   }
+}
+
+/** Named and not installed, it ends the build after all the work is done; a preview is as good with Vite's own minifier. */
+function replaceTerser(job, build) {
+  if (build.minify !== 'terser' || resolveFrom(job.viteRoot, 'terser')) return;
+  delete build.minify;
+  log(job, 'warn', "build.minify is 'terser', which the project does not depend on: Vite's own minifier is used");
 }
 
 /**
@@ -252,7 +275,7 @@ function renderBuiltUrl(filename, { hostType }) {
 }
 
 /** A library or server build that also has a page can be previewed: the page is what the user wants to see. */
-function dropLibraryMode(job, build) {
+function dropLibraryMode(job, build, plugins) {
   const options = [build.rollupOptions, build.rolldownOptions].filter(Boolean);
   const input = options.find((option) => option.input)?.input;
   const reason = build.lib ? 'build.lib' : build.ssr ? 'build.ssr' : input && !htmlInputs(input).length ? 'the input option' : undefined;
@@ -261,11 +284,19 @@ function dropLibraryMode(job, build) {
     return;
   }
   if (!fs.existsSync(path.join(job.viteRoot, 'index.html'))) {
-    throw new Refusal('config', `This project has no HTML page to preview: ${reason} is set, and there is no index.html.`);
+    throw noPage(plugins, `This project has no HTML page to preview: ${reason} is set, and there is no index.html.`);
   }
   log(job, 'warn', `${reason} is ignored: the preview is built from index.html`);
   build.lib = false;
   for (const option of options) for (const key of ['input', 'external', 'output']) delete option[key];
+}
+
+/** Frameworks that have a server render each page have none to build. */
+function noPage(plugins, message) {
+  const names = [plugins ?? []].flat(Infinity).map((plugin) => plugin?.name);
+  const [framework] = SERVER_FRAMEWORKS.find(([, pattern]) => names.some((name) => pattern.test(name))) ?? [];
+  const reason = `This is a ${framework} project, whose pages are rendered by a server. A preview shows what runs in the browser alone.`;
+  return new Refusal('config', framework ? reason : message);
 }
 
 const htmlInputs = (input) => inputsOf(input).filter((file) => file.endsWith('.html'));
@@ -298,11 +329,11 @@ function skipCheckers(job, plugins) {
   }
 }
 
-function entriesOf({ root, build }) {
+function entriesOf({ root, build, plugins }) {
   const input = build.rolldownOptions?.input ?? build.rollupOptions?.input;
   if (!input) return ['index.html'];
   const pages = htmlInputs(input);
-  if (!pages.length) throw new Refusal('config', 'This project builds no HTML page, so there is nothing to preview.');
+  if (!pages.length) throw noPage(plugins, 'This project builds no HTML page, so there is nothing to preview.');
   return pages.map((page) => path.relative(root, path.resolve(root, page)));
 }
 
@@ -377,6 +408,8 @@ async function run(line) {
 
 keepStdoutForMessages();
 surviveUserCode();
+// The daemon stops a build at the first of these, and begins it anew with sources that it may write.
+watchWrites(() => current?.root, (file) => current.settled || send({ type: 'refused', path: path.relative(current.root, file) }));
 send({ type: 'ready', node: process.versions.node });
 for await (const line of readline.createInterface({ input: process.stdin })) await run(line);
 exitForReal(0);

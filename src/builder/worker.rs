@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{Job, Limits, MB, Run, Script};
 use super::log::BuildLog;
-use super::watch::{Watch, tally};
+use super::watch::{Verdict, Watch, tally};
 use crate::config::SandboxMode;
 use crate::disk::{blocking, remove_tree};
 use crate::domain::DataDir;
@@ -21,7 +21,11 @@ use crate::release::OutputLimits;
 use crate::sandbox::{Confinement, Door, Mounts, Spec, Tool, outside_usr};
 
 /// The worker's files, written out at start for the sandbox to read.
-const SCRIPTS: &[(&str, &str)] = &[("worker.mjs", include_str!("worker.mjs")), ("worker-diagnostics.mjs", include_str!("worker-diagnostics.mjs"))];
+const SCRIPTS: &[(&str, &str)] = &[
+    ("worker.mjs", include_str!("worker.mjs")),
+    ("worker-diagnostics.mjs", include_str!("worker-diagnostics.mjs")),
+    ("worker-writes.mjs", include_str!("worker-writes.mjs")),
+];
 /// Minimal account files: some packages look up the current user.
 const ETC: &[(&str, &str)] = &[
     ("passwd", "root:x:0:0:root:/tmp:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/tmp:/usr/sbin/nologin\n"),
@@ -54,12 +58,21 @@ impl Worker {
         node.or_else(|| self.door.verdict().err().map(|why| format!("builds are refused: {why}")))
     }
 
+    /// Without a sandbox nothing keeps a build from its sources, so it gets copies.
+    pub(super) fn needs_copies(&self) -> bool {
+        self.door.mode() == SandboxMode::Off
+    }
+
     pub(super) async fn run(&self, job: &Job, log: &BuildLog, cancel: &CancellationToken) -> anyhow::Result<Run> {
         let node = self.node()?;
         // Without a sandbox all builds see the same `/tmp`.
         let own = (self.door.mode() == SandboxMode::Off).then(|| job.out.with_extension(CACHE_EXTENSION));
         let cache = own.clone().unwrap_or_else(|| PRIVATE_CACHE.into());
-        let run = self.follow(self.spec(node, job), Watch::vite(job, log, self.limits, cache), cancel).await;
+        let mut watch = Watch::vite(job, log, self.limits, cache);
+        if job.writable {
+            watch = watch.over_sources(self.room_in(&job.work).await?);
+        }
+        let run = self.follow(self.spec(node, job), watch, cancel).await;
         if let Some(cache) = own
             && let Err(error) = blocking(move || remove_tree(&cache)).await
         {
@@ -71,9 +84,7 @@ impl Worker {
     /// Runs a script in the app's folder. The sources are writable for it; what it writes counts like output.
     pub(super) async fn run_script(&self, job: &Job, script: &Script, log: &BuildLog, cancel: &CancellationToken) -> anyhow::Result<Run> {
         let node = self.node()?;
-        let (work, limits) = (job.work.clone(), self.limits);
-        let before = tokio::task::spawn_blocking(move || tally(&work, |_, _, _| None)).await?.unwrap_or_default();
-        let output = OutputLimits { files: limits.output.files + before.0, bytes: limits.output.bytes + before.1 };
+        let output = self.room_in(&job.work).await?;
         let mut spec = self.spec(node, job);
         spec.program = "/usr/bin/sh".into();
         spec.args = vec!["-c".into(), OsString::from(&script.command)];
@@ -86,8 +97,15 @@ impl Worker {
             tmpfs: Vec::new(),
         };
         spec.confinement = Confinement::Sandbox(mounts);
-        let watch = Watch::script(job, log, Limits { output, ..limits }, script);
+        let watch = Watch::script(job, log, Limits { output, ..self.limits }, script);
         self.follow(spec, watch, cancel).await
+    }
+
+    /// What a folder may grow to: as it is, and an output more.
+    async fn room_in(&self, folder: &Path) -> anyhow::Result<OutputLimits> {
+        let (folder, output) = (folder.to_owned(), self.limits.output);
+        let (files, bytes) = tokio::task::spawn_blocking(move || tally(&folder, |_, _, _| None)).await?.unwrap_or_default();
+        Ok(OutputLimits { files: output.files + files, bytes: output.bytes + bytes })
     }
 
     fn node(&self) -> anyhow::Result<&Tool> {
@@ -96,21 +114,26 @@ impl Worker {
 
     async fn follow(&self, spec: Spec, mut watch: Watch<'_>, cancel: &CancellationToken) -> anyhow::Result<Run> {
         let mut child = self.door.spawn(spec).await?;
-        let (verdict, printed) = watch.follow(&mut child, cancel).await;
+        let (mut verdict, printed) = watch.follow(&mut child, cancel).await;
         let ended = child.end().await;
         anyhow::ensure!(ended.confirmed, "the build's processes could not be ended");
         if let Some(printed) = printed {
             watch.read_out(printed).await;
         }
-        Ok(watch.conclude(verdict, ended.code))
+        // Why a build fails that has no room for its output is that, whatever else it says.
+        if matches!(verdict, Verdict::Failed(_) | Verdict::Silent)
+            && let Some(failure) = watch.output_flood().await
+        {
+            verdict = Verdict::OutputFlood(failure);
+        }
+        Ok(watch.conclude(verdict, ended))
     }
 
     fn spec(&self, node: &Tool, job: &Job) -> Spec {
-        let mounts = Mounts {
-            read_only: vec![job.work.clone(), self.data.layers(), self.data.shared_store(), self.data.runtime()],
-            writable: vec![job.out.clone()],
-            tmpfs: job.vite_temp.iter().map(|path| (path.clone(), VITE_TEMP_BYTES)).collect(),
-        };
+        let mut read_only = vec![self.data.layers(), self.data.shared_store(), self.data.runtime()];
+        let mut writable = vec![job.out.clone()];
+        if job.writable { &mut writable } else { &mut read_only }.push(job.work.clone());
+        let mounts = Mounts { read_only, writable, tmpfs: job.vite_temp.iter().map(|path| (path.clone(), VITE_TEMP_BYTES)).collect() };
         let env = [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("NODE_ENV", "production"), ("NO_COLOR", "1"), ("CI", "1")];
         Spec {
             program: node.path.clone(),

@@ -18,3 +18,6 @@ pub use hash::ContentHash;
 pub use ids::{BuildId, Priority, ProjectId, Revision};
 pub use manifest::{Manifest, ManifestEntry};
 pub use paths::SourcePath;
+
+#[cfg(test)]
+mod proptests;

@@ -176,6 +176,14 @@ impl ApiError {
         }
     }
 
+    /// What a caller is told to wait, seconds, where that is known better than by the status.
+    fn known_wait_s(&self) -> Option<u64> {
+        match self {
+            Self::Intake(IntakeError::Sync(SyncError::Source(error))) => error.retry_after_s(),
+            _ => None,
+        }
+    }
+
     /// What a caller is told: of a fault of ours no more than that there is one.
     fn detail(&self) -> String {
         match self.code() {
@@ -223,7 +231,7 @@ fn state_code(error: &StateError) -> Code {
 fn sync_code(error: &SyncError) -> Code {
     match error {
         SyncError::Source(error) => match error {
-            SourceError::Unavailable(_) => Code::SourceUnavailable,
+            SourceError::Unavailable(_) | SourceError::Unreadable(_) | SourceError::Resting { .. } => Code::SourceUnavailable,
             SourceError::Denied(_) => Code::SourceDenied,
             SourceError::Misconfigured(_) => Code::SourceMisconfigured,
             SourceError::Corrupt { .. } => Code::SourceCorrupt,
@@ -245,7 +253,10 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let code = self.code();
         let status = code.status();
-        if status.is_server_error() {
+        if self.known_wait_s().is_some() {
+            // That it began was logged once; a refusal of each call says nothing more.
+            tracing::debug!(code = code.as_str(), error = %self, "a call was refused");
+        } else if status.is_server_error() {
             tracing::error!(code = code.as_str(), error = ?self, "a call failed");
         }
         let problem = Problem {
@@ -257,7 +268,7 @@ impl ResponseError for ApiError {
         };
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
-        if let Some(seconds) = retry_after_s(status) {
+        if let Some(seconds) = self.known_wait_s().or(retry_after_s(status).map(u64::from)) {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
         }
         if let Self::MethodNotAllowed(allow) = self {

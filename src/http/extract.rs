@@ -33,6 +33,11 @@ pub(super) fn token_in_address(request: &HttpRequest) -> Result<Option<String>, 
     Ok(query::<InAddress>(request)?.token)
 }
 
+/// Whether a part of a query string (`name=value`) is the token, however its name is written: `%74oken=` is it too.
+pub(super) fn is_token(part: &str) -> bool {
+    actix_web::web::Query::<InAddress>::from_query(part).is_ok_and(|parsed| parsed.token.is_some())
+}
+
 /// Requires `scope`, on one project or (`None`) on all.
 pub(super) fn authorize(app: &App, request: &HttpRequest, scope: Scope, project: Option<&ProjectId>) -> Result<(), ApiError> {
     let token = token_in_address(request)?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Data;
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,6 +14,7 @@ use super::error::{ApiError, Problem};
 use super::problems::{OfAnything, OfMetrics};
 use crate::app::App;
 use crate::config::SandboxMode;
+use crate::source::CircuitState;
 
 /// How long one check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +30,29 @@ struct Check {
     ok: bool,
     /// What was found, for a person.
     detail: String,
+}
+
+/// The source's verdict, and its circuit breaker.
+#[derive(Debug, Serialize, ToSchema)]
+struct SourceCheck {
+    ok: bool,
+    /// What was found, for a person.
+    detail: String,
+    circuit: Circuit,
+    /// Since when the circuit is closed, or is not.
+    since: Timestamp,
+}
+
+/// Whether calls go to the source.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Circuit {
+    /// They do.
+    Closed,
+    /// It is being asked whether it is back.
+    HalfOpen,
+    /// It did not answer several times in a row, and is left alone until the next probe.
+    Open,
 }
 
 /// How the daemon is.
@@ -54,7 +79,7 @@ enum Overall {
 /// Everything that is checked.
 #[derive(Debug, Serialize, ToSchema)]
 struct Checks {
-    source: Check,
+    source: SourceCheck,
     store: Check,
     disk: Check,
     sandbox: Check,
@@ -64,8 +89,9 @@ struct Checks {
 }
 
 impl Checks {
-    fn all(&self) -> [&Check; 7] {
-        [&self.source, &self.store, &self.disk, &self.sandbox, &self.queue, &self.node, &self.pnpm]
+    fn all_ok(&self) -> bool {
+        let others = [&self.store, &self.disk, &self.sandbox, &self.queue, &self.node, &self.pnpm];
+        self.source.ok && others.iter().all(|check| check.ok)
     }
 }
 
@@ -87,7 +113,7 @@ fn verdict<T: ToString, E: ToString>(result: Result<T, E>) -> Check {
 )]
 pub(super) async fn health(app: Data<App>) -> HttpResponse {
     let checks = check_all(&app).await;
-    let ok = checks.all().iter().all(|check| check.ok);
+    let ok = checks.all_ok();
     answer(ok, &Health { status: if ok { Overall::Ok } else { Overall::Failing }, checks: Some(checks) })
 }
 
@@ -132,21 +158,43 @@ async fn check_all(app: &Data<App>) -> Checks {
     }
 }
 
-async fn check_source(app: &Data<App>) -> Check {
-    static LAST: Mutex<Option<(Instant, Check)>> = Mutex::new(None);
-    let recent = || LAST.lock().ok()?.as_ref().filter(|(at, _)| at.elapsed() < SOURCE_EVERY).map(|(_, check)| check.clone());
-    if let Some(check) = recent() {
-        return check;
+/// The circuit's word where it is not closed, else one request, or what it found lately.
+async fn check_source(app: &Data<App>) -> SourceCheck {
+    static LAST: Mutex<Option<(Instant, Timestamp, Check)>> = Mutex::new(None);
+    let since = app.source.circuit().since;
+    // What was found before the circuit opened or closed is out of date.
+    let recent = |(at, then, _): &&(Instant, Timestamp, Check)| at.elapsed() < SOURCE_EVERY && *then == since;
+    let last = LAST.lock().ok().and_then(|last| last.as_ref().filter(recent).map(|(_, _, check)| check.clone()));
+    let check = if let Some(check) = last {
+        check
+    } else {
+        let check = probe_source(app).await;
+        if let Ok(mut last) = LAST.lock() {
+            *last = Some((Instant::now(), since, check.clone()));
+        }
+        check
+    };
+    let circuit = app.source.circuit();
+    let state = match circuit.state {
+        CircuitState::Closed => Circuit::Closed,
+        CircuitState::HalfOpen => Circuit::HalfOpen,
+        CircuitState::Open => Circuit::Open,
+    };
+    match circuit.why {
+        None => SourceCheck { ok: check.ok, detail: check.detail, circuit: state, since: circuit.since },
+        Some(why) => {
+            let next = circuit.retry_after.as_millis().div_ceil(1000);
+            let detail = format!("no answer since {:.0}, asked again in {next} s: {why}", circuit.since);
+            SourceCheck { ok: false, detail, circuit: state, since: circuit.since }
+        }
     }
-    let probed = tokio::time::timeout(CHECK_TIMEOUT, app.source.probe()).await;
-    let check = match probed {
+}
+
+async fn probe_source(app: &Data<App>) -> Check {
+    match tokio::time::timeout(CHECK_TIMEOUT, app.source.probe()).await {
         Ok(result) => verdict(result.map(|()| "reachable")),
         Err(_) => Check { ok: false, detail: format!("no answer in {CHECK_TIMEOUT:?}") },
-    };
-    if let Ok(mut last) = LAST.lock() {
-        *last = Some((Instant::now(), check.clone()));
     }
-    check
 }
 
 async fn check_store(app: &Data<App>) -> Check {

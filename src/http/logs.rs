@@ -1,6 +1,7 @@
 //! `GET /logs/{id}`: a build's log as text, as JSON lines, or followed live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path};
@@ -8,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
@@ -18,9 +20,17 @@ use crate::auth::Scope;
 use crate::builder::read_log;
 use crate::domain::{BuildId, ProjectId};
 use crate::events::{LogFeed, LogLine, Progress};
+use crate::state::ProjectRow;
 
+/// How long a follower waits for a build to begin, before the last one's log is shown: proxies cut a silence of 30 s or more.
+const BEGIN_WAIT: Duration = Duration::from_secs(25);
 /// Which build's log is shown.
 const BUILD_HEADER: &str = "x-previewd-build";
+/// While a build is silent its followers get a comment so often: proxies cut connections that say nothing, many after 30 s or a
+/// minute, and a client that has gone is noticed by it.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// A line that readers of events pass over (WHATWG HTML, "Server-sent events").
+const HEARTBEAT: &[u8] = b":\n\n";
 
 /// Which log, and how.
 #[derive(Deserialize, IntoParams)]
@@ -30,6 +40,7 @@ struct LogsQuery {
     #[param(value_type = BuildId, required = false)]
     build: Option<String>,
     /// Answer with Server-Sent Events: an event `log` for each line so far and each that comes, `end` when the build ends.
+    /// Where the newest revision waits for its build, the answer waits too, for 25 s at most.
     #[serde(default)]
     follow: bool,
 }
@@ -75,18 +86,18 @@ pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest)
     let project: ProjectId = id.parse()?;
     authorize(&app, &request, Scope::Read, Some(&project))?;
     let query: LogsQuery = query(&request)?;
-    let snapshot = app.store.snapshot(project.clone()).await?.ok_or(ApiError::UnknownProject)?;
+    let follow = query.follow;
+    let row = row_to_show(&app, &project, follow && query.build.is_none()).await?;
     let build: BuildId = match query.build {
         Some(text) => text.parse()?,
-        None => snapshot.row.running_build.or(snapshot.row.last_build).ok_or(ApiError::UnknownBuild)?,
+        None => row.running_build.or(row.last_build).ok_or(ApiError::UnknownBuild)?,
     };
     if app.store.build(project.clone(), build).await?.is_none() {
         return Err(ApiError::UnknownBuild);
     }
-    let follow = query.follow;
-    let feed = app.events.log(build);
+    let feed = live(&app, &project, build, row.running_build).await?;
     if let Some(feed) = feed.clone().filter(|_| follow) {
-        return Ok(event_stream(build, follow_feed(feed)));
+        return Ok(event_stream(build, follow_feed(feed, HEARTBEAT_EVERY)));
     }
     let lines = match feed {
         Some(feed) => feed.since(0),
@@ -98,6 +109,36 @@ pub(super) async fn logs(app: Data<App>, id: Path<String>, request: HttpRequest)
         return Ok(event_stream(build, ended));
     }
     Ok(whole(&request, build, &lines))
+}
+
+/// The project's row. Who follows a project whose newest revision waits for its build wants that build's log, not the last
+/// one's: for them it is the row as of the moment when that build begins.
+async fn row_to_show(app: &App, project: &ProjectId, follows_newest: bool) -> Result<ProjectRow, ApiError> {
+    let deadline = Instant::now() + BEGIN_WAIT;
+    // Listening before looking: a change in between is heard.
+    let mut changes = app.events.statuses();
+    loop {
+        let row = app.store.project(project.clone()).await?.ok_or(ApiError::UnknownProject)?;
+        let waits = row.wanted > row.finished && row.running_build.is_none();
+        if !(follows_newest && waits && changes.next_of(project, deadline).await) {
+            return Ok(row);
+        }
+    }
+}
+
+/// The log as it grows, where the build runs. It may be asked for before the build has come to its first line.
+async fn live(app: &App, project: &ProjectId, build: BuildId, running: Option<BuildId>) -> Result<Option<Arc<LogFeed>>, ApiError> {
+    let feed = app.events.log(build);
+    if feed.is_some() || running != Some(build) {
+        return Ok(feed);
+    }
+    let feed = app.events.open_log(build);
+    // It may have ended in between, and then nobody else would end this log.
+    if app.store.project(project.clone()).await?.is_none_or(|row| row.running_build != Some(build)) {
+        app.events.close_log(build);
+        return Ok(None);
+    }
+    Ok(Some(feed))
 }
 
 async fn stored(app: &Data<App>, project: &ProjectId, build: BuildId) -> Result<Vec<LogLine>, ApiError> {
@@ -148,10 +189,10 @@ struct Follower {
     ended: bool,
 }
 
-/// All lines so far, then each as it comes, then the end.
-fn follow_feed(feed: Arc<LogFeed>) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
+/// All lines so far, then each as it comes, then the end; a comment where nothing came for `heartbeat`.
+fn follow_feed(feed: Arc<LogFeed>, heartbeat: Duration) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
     let progress = feed.watch();
-    stream::unfold(Follower { feed, progress, next: 0, ended: false }, |mut follower| async move {
+    stream::unfold(Follower { feed, progress, next: 0, ended: false }, move |mut follower| async move {
         loop {
             if follower.ended {
                 return None;
@@ -164,10 +205,39 @@ fn follow_feed(feed: Arc<LogFeed>) -> impl Stream<Item = Result<Bytes, actix_web
                 follower.next += new.len();
                 return Some((Ok(Bytes::from(chunk)), follower));
             }
-            if ended || follower.progress.changed().await.is_err() {
-                follower.ended = true;
-                return Some((Ok(end_event()), follower));
+            if !ended {
+                match timeout(heartbeat, follower.progress.changed()).await {
+                    Err(_) => return Some((Ok(Bytes::from_static(HEARTBEAT)), follower)),
+                    Ok(Ok(())) => continue,
+                    // Nobody writes it any more.
+                    Ok(Err(_)) => {}
+                }
             }
+            follower.ended = true;
+            return Some((Ok(end_event()), follower));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{Events, Level};
+
+    #[tokio::test]
+    async fn a_silent_build_is_heard_of() {
+        let (events, build) = (Events::default(), BuildId::from_parts(1, 0));
+        let feed = events.open_log(build);
+        let line = |message: &str| LogLine { time: jiff::Timestamp::UNIX_EPOCH, level: Level::Info, message: message.into() };
+        feed.push(line("first"));
+        let mut stream = std::pin::pin!(follow_feed(feed.clone(), Duration::from_millis(1)));
+        let mut next = async || stream.next().await.map(|chunk| String::from_utf8(chunk.expect("a chunk").to_vec()).expect("utf-8"));
+        assert!(next().await.expect("a line").starts_with("id: 0\nevent: log\n"));
+        assert_eq!([next().await.as_deref(), next().await.as_deref()], [Some(":\n\n"); 2], "nothing happens");
+        feed.push(line("second"));
+        events.close_log(build);
+        assert!(next().await.expect("a line").starts_with("id: 1\nevent: log\n"));
+        assert_eq!(next().await.as_deref(), Some("event: end\ndata: {}\n\n"));
+        assert_eq!(next().await, None);
+    }
 }

@@ -7,7 +7,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::ApiError;
-use super::extract::{bearer, token_in_address};
+use super::extract::{bearer, is_token, token_in_address};
 use crate::app::App;
 use crate::auth::{Credentials, Scope};
 use crate::domain::ProjectId;
@@ -24,10 +24,12 @@ pub(super) enum Admission {
 
 /// Lets a visitor in, or refuses. `own_origin`: host mode, where a cookie reaches this preview alone.
 pub(super) fn admit(app: &App, request: &HttpRequest, project: &ProjectId, own_origin: bool) -> Result<Admission, ApiError> {
-    let allow = |credentials| app.auth.authorize(credentials, Scope::Preview, Some(project));
+    let allow = |credentials: Credentials<'_>| app.auth.authorize(credentials, Scope::Preview, Some(project));
     let token = token_in_address(request)?;
-    if let Some(token) = token.as_deref().filter(|_| own_origin) {
-        allow(Credentials { project_token: Some(token), ..Credentials::default() })?;
+    // A `token` that opens nothing may be the app's own: then the cookie decides.
+    if let Some(token) = token.as_deref().filter(|_| own_origin)
+        && allow(Credentials { project_token: Some(token), ..Credentials::default() }).is_ok()
+    {
         return Ok(Admission::TokenInAddress(keep_as_cookie(request, token)));
     }
     // In path mode previews share an origin, and so they would share the cookie.
@@ -42,10 +44,10 @@ fn cookie(request: &HttpRequest) -> Option<&str> {
 }
 
 fn keep_as_cookie(request: &HttpRequest, token: &str) -> HttpResponse {
-    let rest: Vec<&str> = request.query_string().split('&').filter(|part| !part.is_empty() && !part.starts_with("token=")).collect();
+    let rest: Vec<&str> = request.query_string().split('&').filter(|part| !part.is_empty() && !is_token(part)).collect();
     let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
-    // One slash in front: two would name another host.
-    let location = format!("/{}{query}", request.uri().path().trim_start_matches('/'));
+    // One slash in front: two, or what browsers take for slashes, would name another host.
+    let location = format!("/{}{query}", request.uri().path().trim_start_matches(['/', '\\']));
     // The token was checked, so it has no character that a cookie may not have. It says itself until when it is valid.
     let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; Secure; SameSite=None; Partitioned");
     HttpResponse::SeeOther()

@@ -207,3 +207,6 @@ impl Representation {
         }
     }
 }
+
+#[cfg(test)]
+mod proptests;

@@ -13,3 +13,6 @@ pub mod urls;
 pub use live::{LiveRelease, LiveReleases};
 pub use resolve::{Request, Resolved, resolve};
 pub use urls::{HostTarget, Urls};
+
+#[cfg(test)]
+mod proptests;

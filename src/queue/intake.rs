@@ -1,6 +1,6 @@
 //! Takes requests in: syncs a project, accepts its new revision, and lets callers wait for it.
 //!
-//! 1. refuse while draining, or when too many projects wait  2. the project's lock
+//! 1. refuse while draining, when too many projects wait, or while the source is left alone  2. the project's lock
 //! 3. sync from the source  4. accept: durable before the answer  5. wake the queue
 //!
 //! Invariant: sync and accept happen under one lock, so revisions follow the order of the sources.
@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{Queue, StatusBoard};
 use crate::disk::{blocking, remove_tree};
@@ -103,6 +102,8 @@ impl Intake {
             return Err(IntakeError::Draining);
         }
         self.check_room(project).await?;
+        // Before the lock: whoever holds it may be about to find out the long way that the source is gone.
+        self.syncer.check_source().await?;
         let _guard = self.locks.lock(project).await;
         let dir = self.data.project(project);
         let report = self.syncer.sync(project, &dir, request.scope.clone()).await?;
@@ -171,12 +172,8 @@ impl Intake {
             if row.finished >= revision {
                 return self.board.status(project).await;
             }
-            loop {
-                match timeout_at(deadline, changes.recv()).await {
-                    Err(_) | Ok(Err(RecvError::Closed)) => return Ok(None),
-                    Ok(Ok(changed)) if changed != *project => {}
-                    Ok(Ok(_) | Err(RecvError::Lagged(_))) => break,
-                }
+            if !changes.next_of(project, deadline).await {
+                return Ok(None);
             }
         }
     }

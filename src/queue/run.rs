@@ -70,6 +70,8 @@ impl Queue {
         let attempt = attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("the build met a bug of the daemon; its log says more")));
         let after = self.settle(&claim, &running, record, attempt).await;
 
+        // Also where it never came to its first line: followers wait for the end.
+        self.parts.events.close_log(claim.build);
         drop(lease);
         self.forget_running(&claim.project, &running);
         self.parts.metrics.builds_running.dec();

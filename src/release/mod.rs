@@ -9,6 +9,6 @@ mod retain;
 mod scan;
 
 pub use compress::Compressor;
-pub use publish::{hide, live_build, open_passage, publish, put_back, remove_leftovers, swap_log};
+pub use publish::{close_passage, hide, live_build, open_passage, publish, put_back, remove_leftovers, swap_log};
 pub use retain::Retention;
-pub use scan::{OutputLimits, ScanError, Scanned, scan};
+pub use scan::{OutputLimits, ScanError, Scanned, UNLISTED, scan};

@@ -13,6 +13,8 @@ use crate::domain::{BuildId, ProjectDir};
 
 /// Mode of a folder that others may pass through without seeing what is in it.
 const PASSAGE_MODE: u32 = 0o711;
+/// Mode of a folder that is the daemon's alone.
+const CLOSED_MODE: u32 = 0o700;
 /// What marks a file or folder that is still being written.
 const ASIDE_PREFIX: &str = ".tmp-";
 
@@ -31,6 +33,11 @@ pub fn publish(dir: &ProjectDir, build: BuildId) -> io::Result<()> {
 /// Lets nginx's user pass through `folder`. Blocking.
 pub fn open_passage(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(PASSAGE_MODE))
+}
+
+/// Lets nobody but the daemon into `folder`. Blocking.
+pub fn close_passage(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(CLOSED_MODE))
 }
 
 /// Lets nginx find the project: the way to its releases, and its label.

@@ -76,13 +76,19 @@ impl Retention {
 
 /// The releases on disk.
 fn releases(dir: &ProjectDir) -> io::Result<Vec<BuildId>> {
-    let names = fs::read_dir(dir.releases())?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.filter_map(|name| name.parse().ok()).collect())
+    Ok(names(dir)?.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// What lies in the folder of releases: nothing where the project was deleted meanwhile.
+fn names(dir: &ProjectDir) -> io::Result<Vec<String>> {
+    match fs::read_dir(dir.releases()) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => Ok(entries?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()),
+    }
 }
 
 fn drop_old_logs(dir: &ProjectDir) -> io::Result<()> {
-    let names = fs::read_dir(dir.releases())?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut logs: Vec<BuildId> = names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    let mut logs: Vec<BuildId> = names(dir)?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
     logs.sort_unstable();
     let beyond = logs.len().saturating_sub(LOGS_KEPT);
     for build in logs.into_iter().take(beyond).filter(|build| !dir.release(*build).exists()) {
@@ -122,6 +128,14 @@ mod tests {
     fn publish_of(dir: &ProjectDir, build: BuildId) {
         fs::create_dir_all(dir.release_aside(build)).expect("mkdir");
         publish(dir, build).expect("publish");
+    }
+
+    #[tokio::test]
+    async fn a_project_that_was_deleted_has_nothing_to_remove() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let data = Arc::new(DataDir::new(root.path()));
+        let retention = Retention::new(Store::open(&data.state()).expect("open"), data, 3);
+        retention.apply(&"gone".parse().expect("id")).await.expect("no error");
     }
 
     #[tokio::test]

@@ -28,6 +28,10 @@ const FOLDER_MODE: u32 = 0o755;
 /// Modification times lie in the 17 years from this one (2001-09-09), seconds since 1970.
 const MTIME_BASE: u64 = 1_000_000_000;
 const MTIME_SPAN: u64 = 1 << 29;
+/// What the owner of a folder must be able to do with it.
+const OWNERS_RIGHTS: u32 = 0o700;
+/// What is said of one that is closed even to its owner.
+pub const UNLISTED: &str = "the output has a folder that cannot be looked into";
 /// Bytes read at once while hashing.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -81,6 +85,10 @@ fn rejected(message: String) -> ScanError {
 /// Checks everything under `root` and makes it fit to be served. Blocking.
 pub fn scan(root: &Path, limits: OutputLimits) -> Result<Scanned, ScanError> {
     let mut scanned = Scanned::default();
+    match root.symlink_metadata() {
+        Ok(found) if found.is_dir() => check_open(&found, Path::new("."))?,
+        _ => return Err(rejected("the build removed its output folder, or put something else in its place".into())),
+    }
     scan_folder(root, Path::new(""), 0, limits, &mut scanned)?;
     fs::set_permissions(root, Permissions::from_mode(FOLDER_MODE))?;
     Ok(scanned)
@@ -99,6 +107,7 @@ fn scan_folder(root: &Path, relative: &Path, depth: usize, limits: OutputLimits,
             return Err(rejected(what));
         }
         if entry.file_type()?.is_dir() {
+            check_open(&entry.metadata()?, &path)?;
             fs::set_permissions(entry.path(), Permissions::from_mode(FOLDER_MODE))?;
             scan_folder(root, &path, depth + 1, limits, scanned)?;
         } else {
@@ -112,8 +121,27 @@ fn scan_folder(root: &Path, relative: &Path, depth: usize, limits: OutputLimits,
     Ok(())
 }
 
+/// A folder that its own builder closed could not be counted while it was filled, either (`builder/watch.rs`).
+fn check_open(folder: &fs::Metadata, path: &Path) -> Result<(), ScanError> {
+    if folder.mode() & OWNERS_RIGHTS == OWNERS_RIGHTS {
+        return Ok(());
+    }
+    Err(rejected(format!("{UNLISTED}: {}", path.display())))
+}
+
+/// Lets us read a file that its builder closed. Nobody who could put something else in its place runs any more.
+fn open_closed(path: &Path) -> io::Result<bool> {
+    let found = path.symlink_metadata()?;
+    let ours = found.is_file() && found.nlink() == 1 && found.mode() & OWNERS_RIGHTS != OWNERS_RIGHTS;
+    if ours {
+        fs::set_permissions(path, Permissions::from_mode(OWNERS_RIGHTS))?;
+    }
+    Ok(ours)
+}
+
 /// Checks, hashes and stamps one file; returns its bytes.
 fn scan_file(root: &Path, path: &Path) -> Result<u64, ScanError> {
+    let (whole, whole_root) = (root.join(path), root.to_owned());
     let root: OwnedFd = File::open(root)?.into();
     // Not blocking: opening a fifo would wait for its other end.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -121,6 +149,7 @@ fn scan_file(root: &Path, path: &Path) -> Result<u64, ScanError> {
     let mut file: File = match opened {
         Ok(fd) => fd.into(),
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Err(not_regular(path)),
+        Err(rustix::io::Errno::ACCESS) if open_closed(&whole)? => return scan_file(&whole_root, path),
         Err(e) => return Err(io::Error::from(e).into()),
     };
     let metadata = file.metadata()?;
@@ -187,6 +216,13 @@ mod tests {
             assert!(status.expect("mkfifo").success());
         });
         assert!(fifo.expect_err("fifo").contains("not a regular file: x"));
+        let gone = scan_of(|dir| fs::remove_dir(dir).expect("remove"));
+        assert!(gone.expect_err("no folder").contains("removed its output folder"));
+        let elsewhere = scan_of(|dir| {
+            fs::remove_dir(dir).expect("remove");
+            symlink("/etc", dir).expect("symlink");
+        });
+        assert!(elsewhere.expect_err("a link").contains("put something else"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub struct Mounts {
 #[derive(Debug, Clone)]
 pub(super) struct Bwrap {
     program: PathBuf,
+    version: (u32, u32),
     /// Our own minimal `/etc`.
     etc: PathBuf,
     /// Whether it knows `--size` and `--disable-userns`.
@@ -45,7 +46,7 @@ impl Bwrap {
         let numbers = version.trim_start_matches(|c: char| !c.is_ascii_digit());
         let mut parts = numbers.split('.').map(|part| part.parse().unwrap_or(0));
         let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        Self { program, etc, full: version >= FULL_FEATURES, filter }
+        Self { program, version, etc, full: version >= FULL_FEATURES, filter }
     }
 
     pub(super) fn filter(&self) -> &Filter {
@@ -77,7 +78,9 @@ impl Bwrap {
         for path in &mounts.writable {
             argv.bind("--bind", path, path);
         }
-        argv.add(["--remount-ro", "/dev", "--remount-ro", "/"]);
+        // /proc too: where the daemon is root, so is the child in the eyes of /proc/sys, which asks for no capability
+        // (`core_pattern` names a program that the host runs). bubblewrap covers it only where the folder itself can be written.
+        argv.add(["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]);
         for (name, value) in &spec.env {
             argv.add(["--setenv".into(), name.clone(), value.clone()]);
         }
@@ -121,6 +124,14 @@ impl Bwrap {
             argv.add(["--size".to_owned(), bytes.to_string()]);
         }
         argv.add(["--tmpfs".as_ref(), path.as_os_str()]);
+    }
+}
+
+impl std::fmt::Display for Bwrap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (major, minor) = self.version;
+        write!(f, "bubblewrap {major}.{minor}")?;
+        if self.full { Ok(()) } else { write!(f, " (older than 0.8: the private /tmp and /dev/shm have no size of their own)") }
     }
 }
 

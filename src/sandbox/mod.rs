@@ -8,13 +8,15 @@
 //! Invariant: with `build.sandbox = "required"` a [`Confinement::Sandbox`] never falls back to a plain process.
 
 mod argv;
+mod cgroup;
+mod confine;
 mod handover;
 mod install;
-mod memory;
 mod orphans;
 mod process;
 mod seccomp;
 mod spawner;
+mod usage;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,19 +29,37 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, SandboxMode};
 use argv::Bwrap;
 pub use argv::{Mounts, outside_usr};
+use cgroup::Cgroups;
+use confine::Bounds;
+pub use confine::become_child;
 pub use handover::{HANDOVER_COMMAND, hand_over_and_run, take_listener};
 pub use install::{INSTALL_HOME, Installation, Npmrc, tree_of};
 pub use orphans::end_orphans;
 pub use process::{Child, Ended};
 use seccomp::Filter;
-use spawner::{Keeper, Spawner};
+use spawner::{Held, Keeper, Spawner};
+pub use usage::Usage;
 
 /// How long a program may take to tell its version, or the self-test to run.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last children may take to be gone when the door is closed.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
+/// How often whoever runs a build looks at what the kernel does not hold by itself.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// What is read of a probe's output.
 const PROBE_OUTPUT_BYTES: u64 = 4096;
+
+/// Processes and threads of one build: a Vite build has some 30, and a few per core.
+pub const TASKS_MAX: u64 = 1024;
+/// What a file of a build may be longer than all of its output, bytes: whoever counts the output sees that it is too much.
+const FILE_BYTES_BEYOND: u64 = 1024 * 1024;
+/// Bytes in the unit of the limits.
+const MB: u64 = 1024 * 1024;
+
+/// What keeps bubblewrap from working nearly always, and what to do.
+const USER_NAMESPACES: &str = "it must be allowed to make user namespaces: on Ubuntu 24.04 and newer AppArmor needs a profile for it \
+    (/etc/apparmor.d/bwrap with `userns,`; the package apparmor-profiles brings bwrap-userns-restrict), elsewhere see the sysctls \
+    user.max_user_namespaces and kernel.unprivileged_userns_clone";
 
 /// First descriptor that is not a standard stream.
 const FIRST_DESCRIPTOR: i32 = 3;
@@ -98,11 +118,21 @@ pub struct Tool {
     pub version: String,
 }
 
+/// What one untrusted child may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    memory_bytes: u64,
+    file_bytes: u64,
+}
+
 /// The door. Closing it refuses new children, and asks whoever started those that run to end them.
 #[derive(Debug)]
 pub struct Door {
     mode: SandboxMode,
     bwrap: Result<Bwrap, String>,
+    /// Or why there are none.
+    cgroups: Result<Cgroups, String>,
+    limits: Limits,
     /// Ends a child with the daemon where bubblewrap cannot.
     setpriv: Option<PathBuf>,
     spawner: Spawner,
@@ -111,20 +141,25 @@ pub struct Door {
 }
 
 impl Door {
-    /// Finds bubblewrap, and runs the real argument list once on `true`.
+    /// Finds bubblewrap, and tries the real thing once: each kind of mount, filter, control group and limits. `etc` is what
+    /// is shown as `/etc`; folders for the trial are made beside it.
     pub async fn open(config: &config::Build, etc: PathBuf) -> std::io::Result<Self> {
         let spawner = Spawner::start()?;
         let mut door = Self {
             mode: config.sandbox,
             bwrap: Err("not looked for: build.sandbox is off".into()),
+            cgroups: Err("not asked for: build.sandbox is off".into()),
+            limits: Limits { memory_bytes: u64::from(config.memory_mb) * MB, file_bytes: u64::from(config.output_mb) * MB + FILE_BYTES_BEYOND },
             setpriv: which(Path::new("setpriv")),
             spawner,
             closed: CancellationToken::new(),
             children: TaskTracker::new(),
         };
         if config.sandbox == SandboxMode::Required {
+            door.cgroups = tokio::task::spawn_blocking(Cgroups::open).await.map_err(std::io::Error::other)?;
+            let runtime = etc.parent().unwrap_or(&etc).to_owned();
             door.bwrap = door.find_bwrap(&config.bwrap, etc).await;
-            if let Err(why) = door.self_test().await {
+            if let Err(why) = door.self_test(&runtime).await {
                 tracing::error!(%why, "the sandbox does not work: builds will be refused");
                 door.bwrap = Err(why);
             }
@@ -138,20 +173,28 @@ impl Door {
         Ok(Bwrap::new(tool.path, &tool.version, etc, Filter::new()?))
     }
 
-    async fn self_test(&self) -> Result<(), String> {
+    async fn self_test(&self, runtime: &Path) -> Result<(), String> {
         self.bwrap.as_ref().map_err(Clone::clone)?;
+        let (out, tmpfs) = (runtime.join("trial"), runtime.join("trial-tmp"));
+        for folder in [&out, &tmpfs] {
+            std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        }
         let spec = Spec {
-            program: "/usr/bin/true".into(),
-            args: Vec::new(),
-            cwd: "/".into(),
+            program: "/usr/bin/touch".into(),
+            args: vec![out.join("written").into(), tmpfs.join("written").into()],
+            cwd: runtime.to_owned(),
             env: Vec::new(),
-            confinement: Confinement::Sandbox(Mounts::default()),
+            confinement: Confinement::Sandbox(Mounts {
+                read_only: vec![runtime.to_owned()],
+                writable: vec![out.clone()],
+                tmpfs: vec![(tmpfs.clone(), MB)],
+            }),
         };
         let (ended, _, stderr) = self.output(spec).await?;
-        if ended.code == Some(0) {
+        if ended.code == Some(0) && ended.confirmed && out.join("written").exists() && !tmpfs.join("written").exists() {
             return Ok(());
         }
-        Err(format!("bubblewrap cannot make a sandbox here ({}); user namespaces must be allowed for it", stderr.trim()))
+        Err(format!("bubblewrap cannot make a sandbox here ({}); {USER_NAMESPACES}", stderr.trim()))
     }
 
     /// How builds are held, for statuses.
@@ -160,12 +203,34 @@ impl Door {
     }
 
     /// `Ok` where builds may run; else why not, and what to do.
-    pub fn verdict(&self) -> Result<&'static str, &str> {
+    pub fn verdict(&self) -> Result<String, &str> {
         match (self.mode, &self.bwrap) {
-            (SandboxMode::Off, _) => Ok("off: builds run without protection"),
-            (SandboxMode::Required, Ok(_)) => Ok("bubblewrap"),
+            (SandboxMode::Off, _) => Ok("off: builds run without protection".into()),
+            (SandboxMode::Required, Ok(bwrap)) => Ok(format!("{bwrap}; {}", self.holds())),
             (SandboxMode::Required, Err(why)) => Err(why),
         }
+    }
+
+    /// Which limit is held by what.
+    fn holds(&self) -> String {
+        let held = self.cgroups.as_ref().map(|groups| groups.held).unwrap_or_default();
+        let by = |is: bool, what: &str, instead: &str| format!("{}, ", if is { what } else { instead });
+        let cgroup = match &self.cgroups {
+            Ok(_) if held.memory && held.tasks && held.cpu => "delegated".to_owned(),
+            Ok(_) => "delegated, but without some controllers; ends are confirmed by it".to_owned(),
+            Err(why) => why.clone(),
+        };
+        format!(
+            "user: {}, memory: {}tasks: {}cpu: {}output: watched every {WATCH_INTERVAL:?} and RLIMIT_FSIZE, cgroup: {cgroup}",
+            if rustix::process::geteuid().is_root() {
+                "root without capabilities; run the daemon as a user of its own"
+            } else {
+                "the daemon's, mapped"
+            },
+            by(held.memory, "memory.max", &format!("watched every {WATCH_INTERVAL:?}")),
+            by(held.tasks, "pids.max", &format!("watched every {WATCH_INTERVAL:?}")),
+            by(held.cpu, "cpu.weight", "nice"),
+        )
     }
 
     /// Looks `program` up in `PATH` and asks for its version.
@@ -210,8 +275,8 @@ impl Door {
             return Err(SpawnError::Closed);
         }
         let keeper = match (&spec.confinement, self.mode, &self.bwrap) {
-            (Confinement::Sandbox(mounts), SandboxMode::Required, Ok(bwrap)) => Keeper::Sandbox(bwrap.clone(), mounts.clone()),
-            (Confinement::Install(sees), SandboxMode::Required, Ok(bwrap)) => Keeper::Install(bwrap.clone(), sees.clone()),
+            (Confinement::Sandbox(mounts), SandboxMode::Required, Ok(bwrap)) => Keeper::Sandbox(Box::new(self.hold(bwrap.clone(), mounts.clone())?)),
+            (Confinement::Install(sees), SandboxMode::Required, Ok(bwrap)) => Keeper::Install(Box::new((bwrap.clone(), sees.clone()))),
             (Confinement::Sandbox(_) | Confinement::Install(_), SandboxMode::Required, Err(why)) => return Err(SpawnError::NoSandbox(why.clone())),
             (Confinement::Plain, _, Ok(bwrap)) => Keeper::Namespace(bwrap.clone()),
             (Confinement::Plain, _, Err(_)) | (Confinement::Sandbox(_) | Confinement::Install(_), SandboxMode::Off, _) => {
@@ -219,6 +284,14 @@ impl Door {
             }
         };
         Ok(self.spawner.spawn(spec, keeper).await?.counted(counted))
+    }
+
+    fn hold(&self, bwrap: Bwrap, mounts: Mounts) -> Result<Held, SpawnError> {
+        let Limits { memory_bytes, file_bytes } = self.limits;
+        let group = self.cgroups.as_ref().ok().map(|groups| groups.group(memory_bytes, TASKS_MAX));
+        let group = group.transpose().map_err(|source| SpawnError::Start { program: "a control group".into(), source })?;
+        let bounds = Bounds { cgroup: group.as_ref().map(|group| group.dir().to_owned()), file_bytes };
+        Ok(Held { bwrap, mounts, bounds, group })
     }
 
     /// Ends when the door is closed: what goes on without a build's own token has to stop then.

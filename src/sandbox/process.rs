@@ -17,7 +17,8 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::memory::{tree_bytes, written_bytes};
+use super::cgroup::Group;
+use super::usage::{Usage, tree_usage, written_bytes};
 
 /// Marks every process of a plain child's tree in its environment.
 pub(super) const JOB_VARIABLE: &str = "PREVIEWD_JOB";
@@ -35,14 +36,26 @@ pub struct Ended {
     pub code: Option<i32>,
     /// Whether the whole tree is known to be gone; false only where the kernel did not let it go in time.
     pub confirmed: bool,
+    /// Whether the kernel ended it for its memory; `None` where no cgroup could tell.
+    pub out_of_memory: Option<bool>,
 }
 
 #[derive(Debug)]
 enum Tree {
     /// A process-id namespace: when its first process is gone, so are all others.
-    Namespace { status: Option<OwnedFd>, init: Option<Arc<OwnedFd>> },
+    Namespace { status: Option<OwnedFd>, init: Init },
     /// A process group, and a mark in the environment for those that left it.
     Marked { job: String },
+}
+
+/// The first process of a namespace.
+#[derive(Debug)]
+enum Init {
+    /// bubblewrap has not been asked yet, or ended before it started anything.
+    None,
+    Process(Arc<OwnedFd>),
+    /// bubblewrap did not tell in time: there may be one.
+    Unknown,
 }
 
 /// A child that was started. Dropping it kills it without confirmation: always [`end`](Self::end) it.
@@ -50,18 +63,20 @@ enum Tree {
 pub struct Child {
     inner: tokio::process::Child,
     tree: Tree,
+    /// Its control group, where there are such.
+    group: Option<Group>,
     /// Only held.
     _counted: Option<TaskTrackerToken>,
 }
 
 impl Child {
     /// In a process-id namespace.
-    pub(super) fn namespaced(inner: tokio::process::Child, status: OwnedFd) -> Self {
-        Self { inner, tree: Tree::Namespace { status: Some(status), init: None }, _counted: None }
+    pub(super) fn namespaced(inner: tokio::process::Child, status: OwnedFd, group: Option<Group>) -> Self {
+        Self { inner, tree: Tree::Namespace { status: Some(status), init: Init::None }, group, _counted: None }
     }
 
     pub(super) fn plain(inner: tokio::process::Child, job: String) -> Self {
-        Self { inner, tree: Tree::Marked { job }, _counted: None }
+        Self { inner, tree: Tree::Marked { job }, group: None, _counted: None }
     }
 
     /// Holds `token` until the child is gone.
@@ -84,10 +99,10 @@ impl Child {
         self.inner.stderr.take()
     }
 
-    /// Bytes of memory that the tree holds; 0 once it has ended.
-    pub async fn memory_bytes(&self) -> u64 {
-        let Some(root) = self.inner.id() else { return 0 };
-        tokio::task::spawn_blocking(move || tree_bytes(root)).await.unwrap_or(0)
+    /// What the tree takes, counted up to a few more than `tasks_max` tasks; nothing once it has ended.
+    pub async fn usage(&self, tasks_max: u64) -> Usage {
+        let Some(root) = self.inner.id() else { return Usage::default() };
+        tokio::task::spawn_blocking(move || tree_usage(root, tasks_max)).await.unwrap_or_default()
     }
 
     /// Bytes that the tree's processes that are left have written; 0 once it has ended.
@@ -107,7 +122,9 @@ impl Child {
     pub async fn end(mut self) -> Ended {
         self.find_init().await;
         // A code from before we killed anything is the child's own.
+        let begun = Instant::now();
         let own = self.inner.try_wait().ok().flatten().and_then(|status| status.code());
+        let out_of_memory = self.group.as_ref().and_then(Group::was_out_of_memory);
         self.kill();
         let waited = timeout(CONFIRM_DEADLINE, self.inner.wait()).await;
         let code = own.or_else(|| waited.as_ref().ok()?.as_ref().ok()?.code());
@@ -115,18 +132,19 @@ impl Child {
         if !confirmed {
             tracing::error!("a killed process tree is still there after {CONFIRM_DEADLINE:?}");
         }
-        Ended { code, confirmed }
+        tracing::debug!(took_us = begun.elapsed().as_micros(), confirmed, "a process tree is gone");
+        Ended { code, confirmed, out_of_memory }
     }
 
     fn kill(&mut self) {
         match &self.tree {
-            Tree::Namespace { init: Some(init), .. } => {
+            Tree::Namespace { init: Init::Process(init), .. } => {
                 // bubblewrap itself ends by itself once its child has, and reports it.
                 if pidfd_send_signal(init, Signal::KILL).is_err() {
                     let _ = self.inner.start_kill();
                 }
             }
-            Tree::Namespace { init: None, .. } => drop(self.inner.start_kill()),
+            Tree::Namespace { .. } => drop(self.inner.start_kill()),
             Tree::Marked { .. } => {
                 if let Some(pid) = self.inner.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
                     let _ = kill_process_group(pid, Signal::KILL);
@@ -134,14 +152,22 @@ impl Child {
                 let _ = self.inner.start_kill();
             }
         }
+        // bubblewrap itself is in it too. Where the first process ends by our signal, it still reports that.
+        if let Some(group) = self.group.as_ref().filter(|_| !matches!(self.tree, Tree::Namespace { init: Init::Process(_), .. })) {
+            group.kill();
+        }
     }
 
     async fn confirm_gone(&self) -> bool {
-        match &self.tree {
-            Tree::Namespace { init: Some(init), .. } => is_gone(init.clone()).await,
-            // bubblewrap never got as far as starting something.
-            Tree::Namespace { init: None, .. } => true,
+        let gone = match &self.tree {
+            Tree::Namespace { init: Init::Process(init), .. } => is_gone(init.clone()).await,
+            Tree::Namespace { init: Init::None, .. } => true,
+            Tree::Namespace { init: Init::Unknown, .. } => self.group.is_some(),
             Tree::Marked { job } => kill_marked(job).await,
+        };
+        match &self.group {
+            Some(group) => is_empty(group).await && gone,
+            None => gone,
         }
     }
 
@@ -150,8 +176,10 @@ impl Child {
         let Tree::Namespace { status, init } = &mut self.tree else { return };
         let Some(status) = status.take() else { return };
         *init = match timeout(STATUS_DEADLINE, read_child_pid(status)).await {
-            Ok(Ok(pid)) => pidfd_open(pid, PidfdFlags::empty()).ok().map(Arc::new),
-            Ok(Err(_)) | Err(_) => None,
+            // An error here means that it has ended.
+            Ok(Ok(pid)) => pidfd_open(pid, PidfdFlags::empty()).map_or(Init::None, |init| Init::Process(Arc::new(init))),
+            Ok(Err(_)) => Init::None,
+            Err(_) => Init::Unknown,
         };
     }
 }
@@ -166,6 +194,19 @@ async fn read_child_pid(status: OwnedFd) -> io::Result<Pid> {
     BufReader::new(pipe::Receiver::from_owned_fd(status)?).read_line(&mut line).await?;
     let line: Line = serde_json::from_str(&line)?;
     Pid::from_raw(line.child_pid).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Waits until a control group is empty; what is left in it after the first process's end is killed.
+async fn is_empty(group: &Group) -> bool {
+    let deadline = Instant::now() + CONFIRM_DEADLINE;
+    while !group.is_empty() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        group.kill();
+        sleep(CONFIRM_POLL).await;
+    }
+    true
 }
 
 /// Waits until a process is gone: its handle can be read then.

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
@@ -18,6 +18,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::argv::{Bwrap, Mounts};
+use super::cgroup::Group;
+use super::confine::{Bounds, OURSELVES};
 use super::install::{Inherited, Installation};
 use super::process::{Child, JOB_VARIABLE};
 use super::{SpawnError, Spec};
@@ -26,18 +28,24 @@ use super::{SpawnError, Spec};
 /// started with a trusted one's arguments.
 #[derive(Debug)]
 pub(super) enum Keeper {
-    /// bubblewrap, showing these mounts and nothing else.
-    Sandbox(Bwrap, Mounts),
+    /// bubblewrap, showing these mounts and nothing else, within bounds, and in a control group if there are such.
+    Sandbox(Box<Held>),
     /// bubblewrap, showing an install its own.
-    Install(Bwrap, Installation),
+    Install(Box<(Bwrap, Installation)>),
     /// bubblewrap, for a process-id namespace alone.
     Namespace(Bwrap),
     /// `setpriv`, if there is one: a signal to its first process.
     Signal(Option<PathBuf>),
 }
 
-/// The program that we are, even where its file was replaced.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+/// How an untrusted child is held.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) bwrap: Bwrap,
+    pub(super) mounts: Mounts,
+    pub(super) bounds: Bounds,
+    pub(super) group: Option<Group>,
+}
 
 struct Request {
     spec: Spec,
@@ -58,7 +66,7 @@ impl Spawner {
             let _entered = runtime.enter();
             for Request { spec, keeper, answer } in requests {
                 // A caller that went away leaves the child to be killed on drop.
-                let _ = answer.send(start(&spec, &keeper));
+                let _ = answer.send(start(&spec, keeper));
             }
         })?;
         Ok(Self(sender))
@@ -71,28 +79,34 @@ impl Spawner {
     }
 }
 
-fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
-    let program = match keeper {
-        Keeper::Sandbox(bwrap, _) | Keeper::Install(bwrap, _) | Keeper::Namespace(bwrap) => bwrap.program(),
+fn start(spec: &Spec, keeper: Keeper) -> Result<Child, SpawnError> {
+    let program = match &keeper {
+        Keeper::Sandbox(_) => Path::new(OURSELVES),
+        Keeper::Install(install) => install.0.program(),
+        Keeper::Namespace(bwrap) => bwrap.program(),
         Keeper::Signal(Some(setpriv)) => setpriv,
         Keeper::Signal(None) => &spec.program,
-    };
-    let failed = |source| SpawnError::Start { program: program.to_owned(), source };
-    let mut command = Command::new(program);
+    }
+    .to_owned();
+    let mut command = Command::new(&program);
+    let failed = |source| SpawnError::Start { program: program.clone(), source };
     // bubblewrap's own environment is readable from inside (`/proc/1/environ`): in a sandbox it stays empty.
     command.env_clear().kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     match keeper {
-        Keeper::Sandbox(bwrap, mounts) => {
+        Keeper::Sandbox(held) => {
+            let Held { bwrap, mounts, bounds, group } = *held;
             let (status, told) = status_pipe().map_err(failed)?;
             let filter = bwrap.filter().open().and_then(inherited).map_err(failed)?;
-            command.args(bwrap.args(spec, mounts, told.as_raw_fd(), filter.as_raw_fd())).current_dir("/");
-            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
+            command.args(bounds.args()).arg(bwrap.program());
+            command.args(bwrap.args(spec, &mounts, told.as_raw_fd(), filter.as_raw_fd())).current_dir("/");
+            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status, group))
         }
-        Keeper::Install(bwrap, sees) => {
+        Keeper::Install(install) => {
+            let (bwrap, sees) = *install;
             let (status, told) = status_pipe().map_err(failed)?;
             let filter = bwrap.filter().open().and_then(inherited).map_err(failed)?;
-            let ours = File::open(OWN_PROGRAM).map(OwnedFd::from).and_then(inherited).map_err(failed)?;
+            let ours = File::open(OURSELVES).map(OwnedFd::from).and_then(inherited).map_err(failed)?;
             let npmrc = sees.npmrc.as_ref().map(|npmrc| npmrc.open().and_then(inherited)).transpose().map_err(failed)?;
             let numbers = Inherited {
                 status: told.as_raw_fd(),
@@ -101,13 +115,13 @@ fn start(spec: &Spec, keeper: &Keeper) -> Result<Child, SpawnError> {
                 npmrc: npmrc.as_ref().map(AsRawFd::as_raw_fd),
             };
             let channel = sees.channel.try_clone().map_err(failed)?;
-            command.args(bwrap.install_args(spec, sees, numbers)).current_dir("/").stdin(OwnedFd::from(channel));
-            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
+            command.args(bwrap.install_args(spec, &sees, numbers)).current_dir("/").stdin(OwnedFd::from(channel));
+            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status, None))
         }
         Keeper::Namespace(_) => {
             let (status, told) = status_pipe().map_err(failed)?;
             command.args(Bwrap::trusted_args(spec, told.as_raw_fd())).envs(spec.env.iter().cloned()).current_dir("/");
-            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status))
+            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status, None))
         }
         Keeper::Signal(setpriv) => {
             // The mark by which descendants that left the process group are found.

@@ -141,8 +141,9 @@ impl Root {
     /// The directory that was there at start, or [`SourceError::Unavailable`]: whether something is missing can only be
     /// said of that one.
     fn open(&self) -> Result<OwnedFd, SourceError> {
-        let directory = File::open(&self.path).map_err(|e| unreadable("the source directory", &e))?;
-        let metadata = directory.metadata().map_err(|e| unreadable("the source directory", &e))?;
+        let unavailable = |e: io::Error| SourceError::Unavailable(format!("the source directory cannot be read: {}", e.kind()));
+        let directory = File::open(&self.path).map_err(unavailable)?;
+        let metadata = directory.metadata().map_err(unavailable)?;
         if identity_of(&metadata) != self.identity {
             return Err(SourceError::Unavailable("another directory is in the place of the source directory that was there at start".into()));
         }
@@ -156,7 +157,7 @@ fn identity_of(metadata: &Metadata) -> (u64, u64) {
 
 /// What could not be read, for callers: without the path on this machine.
 fn unreadable(what: &str, error: &io::Error) -> SourceError {
-    SourceError::Unavailable(format!("{what} cannot be read: {}", error.kind()))
+    SourceError::Unreadable(format!("{what}: {}", error.kind()))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, SourceError> + Send + 'static) -> Result<T, SourceError> {

@@ -3,17 +3,26 @@
 //! Invariant: no error of this floor carries a secret; [`SourceError`]'s texts may go to callers.
 
 mod azure;
+mod breaker;
+mod circuit;
 mod directory;
+mod error;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::config::{Config, SourceUrl};
 use crate::domain::{ContentHash, ProjectId, SourcePath};
 use crate::metrics::Metrics;
 use azure::{Azure, AzureOptions, AzureUrl};
+use breaker::{Breaker, LOCAL, REMOTE};
+use circuit::Turn;
 use directory::Directory;
+
+pub use breaker::CircuitReport;
+pub use circuit::CircuitState;
+pub use error::SourceError;
 
 /// The folder of a project in the source that holds its front end.
 const FRONTEND: &str = "frontend";
@@ -88,73 +97,30 @@ pub enum Fetched {
     File(Download),
 }
 
-/// Why the source could not be read. Secrets are taken out already.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// Connect, timeout, 5xx, 429 or a cut body, after all tries.
-    #[error("the source cannot be reached: {0}")]
-    Unavailable(String),
-    /// 401 or 403.
-    #[error("the source refused our credentials: {0}")]
-    Denied(String),
-    /// One file over `sync.max_file_mb`.
-    #[error("{path} has {size} bytes or more, over the limit sync.max_file_mb of {limit} bytes")]
-    TooLarge {
-        /// Which.
-        path: SourcePath,
-        /// Bytes seen so far.
-        size: u64,
-        /// Bytes allowed.
-        limit: u64,
-    },
-    /// A project over `sync.max_files`.
-    #[error("the project has more than {limit} files, the limit sync.max_files")]
-    TooManyFiles {
-        /// Files allowed.
-        limit: usize,
-    },
-    /// The content does not match the hash that the source gives for it, every time.
-    #[error("{path} arrived damaged {attempts} times: {detail}")]
-    Corrupt {
-        /// Which.
-        path: SourcePath,
-        /// Tries.
-        attempts: u32,
-        /// Expected and found.
-        detail: String,
-    },
-    /// A container that does not exist, a bad URL or connection string.
-    #[error("{0}")]
-    Misconfigured(String),
-    /// The disk here.
-    #[error("local disk: {0}")]
-    Local(#[from] std::io::Error),
-}
-
-impl SourceError {
-    /// A short stable name, for metrics.
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Unavailable(_) => "unavailable",
-            Self::Denied(_) => "denied",
-            Self::TooLarge { .. } | Self::TooManyFiles { .. } => "limit",
-            Self::Corrupt { .. } => "corrupt",
-            Self::Misconfigured(_) => "misconfigured",
-            Self::Local(_) => "local",
-        }
-    }
-}
-
 #[derive(Debug)]
 enum Backend {
     Directory(Directory),
     Azure(Box<Azure>),
 }
 
-/// The source, with every call counted.
+impl Backend {
+    async fn probe(&self) -> Result<(), SourceError> {
+        match self {
+            Self::Directory(source) => source.probe().await,
+            Self::Azure(source) => source.probe().await,
+        }
+    }
+}
+
+/// The source, with every call counted and reads behind a circuit breaker.
 #[derive(Debug)]
-pub struct Source {
+pub struct Source(Arc<Shared>);
+
+/// What calls have in common with the task that probes.
+#[derive(Debug)]
+struct Shared {
     backend: Backend,
+    breaker: Breaker,
     metrics: Arc<Metrics>,
 }
 
@@ -162,8 +128,8 @@ impl Source {
     /// Opens what `source.url` names; Azure credentials come from `env`.
     pub fn open(config: &Config, env: &dyn Fn(&str) -> Option<String>, metrics: Arc<Metrics>) -> Result<Self, SourceError> {
         let url = config.source_url().map_err(|e| SourceError::Misconfigured(e.to_string()))?;
-        let backend = match url {
-            SourceUrl::Directory(path) => Backend::Directory(Directory::open(&path)?),
+        let (backend, policy) = match url {
+            SourceUrl::Directory(path) => (Backend::Directory(Directory::open(&path)?), LOCAL),
             SourceUrl::Azure { container, prefix } => {
                 let options = AzureOptions {
                     concurrency: config.sync.concurrency,
@@ -171,19 +137,22 @@ impl Source {
                     attempts: config.source.attempts,
                     ..AzureOptions::default()
                 };
-                Backend::Azure(Box::new(Azure::open(&AzureUrl { container, prefix }, env, options)?))
+                (Backend::Azure(Box::new(Azure::open(&AzureUrl { container, prefix }, env, options)?)), REMOTE)
             }
         };
-        Ok(Self { backend, metrics })
+        let breaker = Breaker::new(policy, metrics.source_circuit.clone());
+        Ok(Self(Arc::new(Shared { backend, breaker, metrics })))
     }
 
     /// All files of a project; fails with [`SourceError::TooManyFiles`] as soon as there are more than `max_files`.
     pub async fn list(&self, project: &ProjectId, max_files: usize) -> Result<Listing, SourceError> {
-        let listing = match &self.backend {
-            Backend::Directory(source) => source.list(project, max_files).await,
-            Backend::Azure(source) => source.list(project, max_files).await,
+        let list = async {
+            match &self.0.backend {
+                Backend::Directory(source) => source.list(project, max_files).await,
+                Backend::Azure(source) => source.list(project, max_files).await,
+            }
         };
-        self.counted("list", listing, |_| "ok")
+        self.guarded("list", list, |_| "ok").await
     }
 
     /// Fetches one file into `into`, unless the source still has version `known_etag`.
@@ -195,20 +164,23 @@ impl Source {
         into: &Path,
         max_bytes: u64,
     ) -> Result<Fetched, SourceError> {
-        let fetched = match &self.backend {
-            Backend::Directory(source) => source.fetch(project, path, known_etag, into, max_bytes).await,
-            Backend::Azure(source) => source.fetch(project, path, known_etag, into, max_bytes).await,
+        let fetch = async {
+            match &self.0.backend {
+                Backend::Directory(source) => source.fetch(project, path, known_etag, into, max_bytes).await,
+                Backend::Azure(source) => source.fetch(project, path, known_etag, into, max_bytes).await,
+            }
         };
-        self.counted("get", fetched, |fetched| match fetched {
+        let label = |fetched: &Fetched| match fetched {
             Fetched::Unchanged => "unchanged",
             Fetched::Missing => "missing",
             Fetched::File(_) => "ok",
-        })
+        };
+        self.guarded("get", fetch, label).await
     }
 
     /// Makes the container that files lie in, where it does not exist yet: for `previewd push` only.
     pub async fn prepare(&self) -> Result<(), SourceError> {
-        let done = match &self.backend {
+        let done = match &self.0.backend {
             // Its directory was made when it was opened.
             Backend::Directory(_) => Ok(()),
             Backend::Azure(source) => match source.probe().await {
@@ -222,7 +194,7 @@ impl Source {
 
     /// Writes one file: for `previewd push` only, the daemon never writes its source.
     pub async fn put(&self, project: &ProjectId, path: &SourcePath, bytes: Vec<u8>) -> Result<(), SourceError> {
-        let done = match &self.backend {
+        let done = match &self.0.backend {
             Backend::Directory(source) => source.put(project, path, bytes).await,
             Backend::Azure(source) => source.put(project, path, bytes).await,
         };
@@ -231,25 +203,83 @@ impl Source {
 
     /// Deletes one file, if it is there: for `previewd push` only.
     pub async fn delete(&self, project: &ProjectId, path: &SourcePath) -> Result<(), SourceError> {
-        let done = match &self.backend {
+        let done = match &self.0.backend {
             Backend::Directory(source) => source.delete(project, path).await,
             Backend::Azure(source) => source.delete(project, path).await,
         };
         self.counted("delete", done, |()| "ok")
     }
 
-    /// One cheap call, for health.
+    /// One cheap call, for health; none where the circuit is not closed.
     pub async fn probe(&self) -> Result<(), SourceError> {
-        let done = match &self.backend {
-            Backend::Directory(source) => source.probe().await,
-            Backend::Azure(source) => source.probe().await,
-        };
-        self.counted("probe", done, |()| "ok")
+        self.guarded("probe", self.0.backend.probe(), |()| "ok").await
     }
 
+    /// Whether a read would be let through: for whoever has to wait for something else first. Sends nothing.
+    pub async fn check_open(&self) -> Result<(), SourceError> {
+        self.admit().await.map(drop)
+    }
+
+    /// How the circuit is.
+    pub fn circuit(&self) -> CircuitReport {
+        self.0.breaker.report()
+    }
+
+    async fn admit(&self) -> Result<circuit::Round, SourceError> {
+        self.keep_probing();
+        self.0.breaker.admit().await
+    }
+
+    /// A read, if the circuit lets it through. One that is dropped before its end says nothing.
+    async fn guarded<T>(
+        &self,
+        op: &str,
+        call: impl Future<Output = Result<T, SourceError>>,
+        ok: impl FnOnce(&T) -> &'static str,
+    ) -> Result<T, SourceError> {
+        let result = match self.admit().await {
+            Err(refused) => Err(refused),
+            Ok(round) => {
+                let result = call.await;
+                self.0.breaker.call_ended(round, &result);
+                self.keep_probing();
+                result
+            }
+        };
+        self.counted(op, result, ok)
+    }
+
+    fn keep_probing(&self) {
+        self.0.breaker.keep_probing(|| tokio::spawn(probe_until_closed(Arc::downgrade(&self.0))));
+    }
+
+    fn counted<T>(&self, op: &str, result: Result<T, SourceError>, ok: impl FnOnce(&T) -> &'static str) -> Result<T, SourceError> {
+        self.0.counted(op, result, ok)
+    }
+}
+
+impl Shared {
     fn counted<T>(&self, op: &str, result: Result<T, SourceError>, ok: impl FnOnce(&T) -> &'static str) -> Result<T, SourceError> {
         let label = result.as_ref().map_or_else(SourceError::kind, ok);
         self.metrics.source_requests.with_label_values(&[op, label]).inc();
         result
+    }
+}
+
+/// Asks the source after each pause, until it answers or is needed no more.
+async fn probe_until_closed(source: Weak<Shared>) {
+    loop {
+        let Some(shared) = source.upgrade() else { return };
+        match shared.breaker.turn() {
+            Turn::Closed => return,
+            Turn::Wait(until) => {
+                drop(shared);
+                tokio::time::sleep_until(until.into()).await;
+            }
+            Turn::Probe => {
+                let result = shared.counted("probe", shared.backend.probe().await, |()| "ok");
+                shared.breaker.probe_ended(&result);
+            }
+        }
     }
 }

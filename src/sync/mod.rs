@@ -95,6 +95,11 @@ impl Syncer {
         Self { source, limits, metrics }
     }
 
+    /// Whether the source is asked at all right now; sends nothing.
+    pub async fn check_source(&self) -> Result<(), SyncError> {
+        Ok(self.source.check_open().await?)
+    }
+
     /// Syncs one project. The caller holds its lock.
     pub async fn sync(&self, project: &ProjectId, dir: &ProjectDir, scope: SyncScope) -> Result<SyncReport, SyncError> {
         let begun = Instant::now();

@@ -128,7 +128,8 @@ async fn a_refused_connection_is_told_quickly() {
     let start = Instant::now();
     let error = get(&source, 1).await.expect_err("refused");
     assert!(matches!(&error, SourceError::Unavailable(text) if text.contains("refused")), "{error:?}");
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // Far below any time limit, and far above what a busy machine makes of it.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

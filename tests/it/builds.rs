@@ -32,12 +32,15 @@ const GOOD: &[Good] = &[
     Good("old-lockfile", "pnpm-lock.yaml", &["old-lockfile works", "2.1.1"]),
     Good("package-manager-pin", "pnpm-lock.yaml", &["package-manager-pin works"]),
     Good("public-files", "fresh", &["public-files works"]),
+    Good("rolldown-devtools", "fresh", &["rolldown-devtools works"]),
     Good("router", "pnpm-lock.yaml", &["router works"]),
     Good("several-lockfiles", "pnpm-lock.yaml", &["several-lockfiles works", "2.1.2"]),
     Good("shadow-dom", "fresh", &["shadow-dom works"]),
     Good("stale-lockfile", "pnpm-lock.yaml", &["stale-lockfile works", "2.1.3"]),
     Good("svelte", "fresh", &["svelte works", "h1.svelte-"]),
+    Good("terser-missing", "fresh", &["terser-missing works"]),
     Good("undeclared-import", "fresh", &["undeclared-import works", "minute"]),
+    Good("unloaded-main", "fresh", &["<title>unloaded-main</title>"]),
     Good("vanilla", "fresh", &["vanilla works", "#639"]),
     Good("vite4", "fresh", &["vite4 works"]),
     Good("vite5-react-tailwind3", "pnpm-lock.yaml", &["vite5-react-tailwind3 works", ".text-brand{", ".p-8{"]),
@@ -45,6 +48,7 @@ const GOOD: &[Good] = &[
     Good("vite7", "fresh", &["vite7 works"]),
     Good("vue", "fresh", &["vue works", "h1[data-v-"]),
     Good("workers-wasm", "fresh", &["workers-wasm ", "raw text"]),
+    Good("writes-sources", "fresh", &["writes-sources works", "every-route"]),
     Good("yarn-berry-lock", "yarn.lock", &["yarn-berry-lock works", "2.1.1"]),
     Good("yarn-lock", "yarn.lock", &["yarn-lock works", "2.1.1"]),
 ];
@@ -85,6 +89,8 @@ async fn what_may_stay_blank_is_warned_of() {
         ("missing-env", Some("VITE_SUPABASE_URL")),
         ("hard-coded-base", Some("base \"/my-repo/\"")),
         ("no-script-index", Some("index.html loads no script")),
+        ("terser-missing", Some("build.minify is 'terser', which the project does not depend on")),
+        ("unloaded-main", Some("needs <script type=\"module\" src=\"/index.tsx\"></script>")),
         ("vanilla", None),
         ("router", None),
     ];
@@ -99,6 +105,8 @@ async fn what_may_stay_blank_is_warned_of() {
     .await;
     let env = site("env-example").await.bundle("/").await;
     assert!(!env.contains("must-not-be-in-the-bundle") && !env.contains("api.example.com"), "{env}");
+    let minified = site("terser-missing").await.bundle("/").await;
+    assert!(!minified.contains("answerThatIsMinified"), "{minified}");
     let based = site("hard-coded-base").await;
     assert!(!based.bundle("/").await.contains("my-repo"));
     assert_eq!(based.get("/mark.svg").await.status, 200);
@@ -132,6 +140,30 @@ async fn generators_run_by_name_and_cannot_touch_the_synced_files() {
     assert!(!project.join("work/src/etc").is_symlink(), "nothing leads out");
     let of = |path: &str| std::fs::read_to_string(project.join(path)).expect("read");
     assert!(of("work/main.js").contains("touched by codegen") && !of("frontend/main.js").contains("touched by codegen"));
+}
+
+#[tokio::test]
+async fn a_build_that_writes_into_its_sources_gets_copies_of_them() {
+    let site = site("writes-sources").await;
+    let log = site.daemon.build_log(&site.name).await;
+    assert!(log.contains("the build writes into its sources (.routes/tmp): it begins anew"), "{log}");
+    assert_untouched(&site);
+
+    // Known from here on: no second beginning.
+    site.daemon.edit(&site.name, "main.js", "<p>", "<p class=again>");
+    let answer = site.daemon.sync_and_wait(&site.name).await;
+    assert_eq!(answer["status"], "ready", "{answer:#}");
+    let (log, bundle) = (site.daemon.build_log(&site.name).await, site.bundle("/").await);
+    assert!(!log.contains("begins anew") && bundle.contains("class=again") && bundle.contains("every-route"), "{log}{bundle}");
+    assert_untouched(&site);
+}
+
+fn assert_untouched(site: &Site) {
+    let project = site.daemon.project(&site.name);
+    let of = |path: &str| std::fs::read_to_string(project.join(path)).expect("read");
+    assert!(of("work/main.js").contains("touched by the build") && !of("frontend/main.js").contains("touched by the build"));
+    assert!(of("frontend/src/routes.js").contains("only-old-routes"));
+    assert!(!project.join("work/src/etc").is_symlink(), "nothing leads out");
 }
 
 #[tokio::test]

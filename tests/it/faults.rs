@@ -31,10 +31,12 @@ const FAULTS: &[Fault] = &[
     Fault("no-index-html", "failed", "config", None, "The entry index.html is missing"),
     Fault("not-vite", "failed", "config", None, "nothing to preview here"),
     Fault("refused-spec", "failed", "install", Some(("package.json", None)), "x@file:../../etc is refused"),
+    Fault("server-framework", "failed", "config", None, "This is a TanStack Start project, whose pages are rendered by a server"),
     Fault("symlink-output", "failed", "output", None, "not a regular file: "),
     Fault("syntax-error", "failed", "compile", Some(("src/App.tsx", Some(6))), "Expected corresponding JSX closing tag for 'p'"),
     Fault("throwing-config", "failed", "config", Some(("vite.config.js", Some(1))), "DATABASE_URL is required"),
     Fault("unknown-package", "failed", "install", None, "Failed to resolve @previewd-fixture-does-not-exist/nothing@1.0.0"),
+    Fault("vite2", "failed", "config", None, "This project uses Vite 2.9.18; previews are built by Vite 3 or newer."),
 ];
 
 const TIMED_OUT: &[Fault] = &[

@@ -108,7 +108,7 @@ assets/a.b-BxY12_ab.js|assets/a-b-c--1234567.js|assets/a-1234567-.js|x/assets/a-
 index-BxY12_ab.js";
 
 /// Addresses, plain and odd.
-const PATHS: &str = "/|/?a=b|/index.html?x=/../y|/about|/about/|/about.html/|/docs|/docs/|/docs?x=1|/docs/?x=1|/v1.html|/v1.html/|/assets|/assets/|//|\
+const PATHS: &str = "/|/?a=b|/index.html?x=/../y|/about|/about/|/about.html/|/docs|/docs/|/docs?x=1|/docs/?x=1|/v1.html|/v1.html?x=1|/v1.html/|/assets|/assets/|//|\
 ///docs|//docs/|/docs//index.html|/docs/./index.html|/docs/../index.html|/./index.html|/../index.html|/..|/docs/..|/.|/index.html/|\
 /index.html/x|/index.html.br|/index.html.gz|/large.js.br|/items/42|/users/john.doe|/api/items|/missing.js|/missing.png|/missing.html|\
 /missing|/.env|/.git/config|/.hidden.txt|/docs/.hidden|/.well-known/thing.txt|/.well-known/|/%2e%2e/%2e%2e/.build-status|\

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 
+use crate::harness::raw::raw;
 use crate::harness::{Daemon, Options};
 
 const TOKEN: &str = "a-token-of-our-own";
@@ -40,6 +41,22 @@ async fn a_token_in_the_address_becomes_a_cookie() {
     let style = daemon.http.preview("demo", "/style.css", &[("cookie", &format!("a=b; {cookie}"))]).await;
     assert_eq!(style.status, 200);
     assert_eq!(daemon.http.preview("other", "/", &[("cookie", cookie)]).await.status, 401, "another project's cookie");
+}
+
+#[tokio::test]
+async fn the_way_on_leads_to_no_other_host_and_an_apps_own_token_is_its_own() {
+    let daemon = private().await;
+    let token = token("demo", previewd::auth::Scope::Preview, 60);
+    let host = format!("demo.{}", daemon.http.address.replace("127.0.0.1", "localhost"));
+    for path in ["//evil.example/", "/\\evil.example/", "/\\/evil.example/"] {
+        let answer = raw(&daemon.http.address, "GET", &format!("{path}?token={token}"), &host, &[]).await;
+        assert_eq!((answer.status.as_str(), answer.header("location")), ("303", "/evil.example/"), "{path}");
+    }
+    let bent = raw(&daemon.http.address, "GET", &format!("/a?x=1&%74oken={token}&y=%26"), &host, &[]).await;
+    assert_eq!((bent.status.as_str(), bent.header("location")), ("303", "/a?x=1&y=%26"), "it does not go round");
+    let cookie = format!("previewd_preview={token}");
+    assert_eq!(daemon.http.preview("demo", "/?token=of-the-app", &[("cookie", &cookie)]).await.status, 200);
+    assert_eq!(daemon.http.preview("demo", "/?token=of-the-app", &[]).await.status, 401);
 }
 
 #[tokio::test]

@@ -57,6 +57,27 @@ async fn a_burst_is_one_build_of_the_newest() {
 }
 
 #[tokio::test]
+async fn who_follows_a_project_that_waits_gets_the_build_that_comes() {
+    let daemon = one_at_a_time().start().await;
+    let before = daemon.build_fixture("demo", "vanilla").await["build"]["build_id"].clone();
+    occupy(&daemon, "other").await;
+    daemon.put("demo", "main.js", "document.body.append('edited');");
+    assert_eq!(daemon.sync("demo", json!({})).await.status, 202);
+    assert_eq!(daemon.status("demo").await["state"], "queued");
+    let followed = daemon.http.get("/logs/demo?follow=true");
+    let freed = async {
+        assert!(daemon.http.get("/logs/demo").await.header("x-previewd-build") == before, "without `follow`, what there is");
+        daemon.http.delete("/projects/other").await
+    };
+    let (followed, freed) = tokio::join!(followed, freed);
+    assert_eq!(freed.status, 204);
+    let build = daemon.settled("demo").await["last_build"]["build_id"].clone();
+    assert_ne!(build, before);
+    assert_eq!(followed.header("x-previewd-build"), build);
+    assert!(followed.text().contains("event: end"), "{}", followed.text());
+}
+
+#[tokio::test]
 async fn a_stream_of_edits_still_publishes() {
     let daemon = Options::default().set("queue.max_superseded", 2).start().await;
     daemon.push_fixture("demo", "vanilla");

@@ -188,3 +188,6 @@ pub(super) fn check_pnpm(tool: Tool) -> Result<Tool, String> {
         pnpm::VERIFIED
     ))
 }
+
+#[cfg(test)]
+mod proptests;

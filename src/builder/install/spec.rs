@@ -18,8 +18,12 @@ pub(super) fn check_spec(name: &str, spec: &str) -> Result<(), &'static str> {
         return match scheme {
             "npm" => check_alias(rest),
             // A path in place of a range would reach outside of what was filtered.
-            "workspace" if is_range(rest) => Ok(()),
-            "catalog" if rest.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) => Ok(()),
+            "workspace" if is_range(rest) && !has_archive_ending(rest) => Ok(()),
+            "catalog"
+                if !rest.starts_with('.') && !has_archive_ending(rest) && rest.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) =>
+            {
+                Ok(())
+            }
             "workspace" | "link" | "file" | "portal" => Err("files outside of the project's workspace cannot be used"),
             "http" | "https" => Err("packages come from the npm registry, not from a URL"),
             _ => Err("only versions, ranges and tags of the npm registry are installed (no git, no URL, no patch)"),
@@ -42,7 +46,8 @@ fn check_alias(target: &str) -> Result<(), &'static str> {
 
 /// Names of tarballs, which pnpm would read from the disk.
 pub(super) fn has_archive_ending(spec: &str) -> bool {
-    let spec = spec.to_ascii_lowercase();
+    // Spaces around it say nothing: whoever reads it next may cut them off.
+    let spec = spec.trim().to_ascii_lowercase();
     [".tgz", ".tar", ".tar.gz"].iter().any(|ending| spec.ends_with(ending))
 }
 
@@ -132,6 +137,8 @@ mod tests {
             "~/a",
             "/abs",
             "a.tgz",
+            "a.tgz ",
+            "npm:a@x.tar ",
             "npm:../../x",
             "npm:a@file:/etc",
             "npm:@jsr/a@1",
@@ -143,6 +150,9 @@ mod tests {
             "git@github.com:a/b.git",
             "1\n2",
             "catalog:../x",
+            "catalog:..",
+            "catalog:a.tgz",
+            "workspace:x.y.tgz",
         ] {
             assert!(refused(spec), "{spec}");
         }

@@ -1,7 +1,7 @@
 //! Stores that misbehave on purpose: a proxy in front of Azurite, and a server of our own where a proxy cannot do it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use azure_core::base64;
 use md5::{Digest, Md5};
@@ -77,6 +77,14 @@ pub(crate) enum Act {
 pub(crate) struct Fake {
     pub(crate) endpoint: String,
     requests: Arc<AtomicUsize>,
+    outage: Arc<Outage>,
+}
+
+/// What a store does in place of all else, for a while, and what arrived in all.
+#[derive(Debug, Default)]
+struct Outage {
+    act: Mutex<Option<Act>>,
+    arrived: AtomicUsize,
 }
 
 impl Fake {
@@ -91,11 +99,11 @@ impl Fake {
 
     async fn with_listing(acts: Vec<Act>, lists: bool) -> Self {
         let (listener, endpoint) = listen().await;
-        let fake = Self { endpoint, requests: Arc::default() };
-        let counter = fake.requests.clone();
+        let fake = Self { endpoint, requests: Arc::default(), outage: Arc::default() };
+        let (counter, outage) = (fake.requests.clone(), fake.outage.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, acts.clone(), lists, counter.clone()));
+                tokio::spawn(serve(stream, acts.clone(), lists, counter.clone(), outage.clone()));
             }
         });
         fake
@@ -105,9 +113,19 @@ impl Fake {
     pub(crate) fn seen(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+
+    /// From now on this is what every request gets, listings too; with `None` all is as before.
+    pub(crate) fn outage(&self, act: Option<Act>) {
+        *self.outage.act.lock().expect("lock") = act;
+    }
+
+    /// All requests so far, listings too.
+    pub(crate) fn arrived(&self) -> usize {
+        self.outage.arrived.load(Ordering::SeqCst)
+    }
 }
 
-async fn serve(mut stream: TcpStream, acts: Vec<Act>, lists: bool, counter: Arc<AtomicUsize>) {
+async fn serve(mut stream: TcpStream, acts: Vec<Act>, lists: bool, counter: Arc<AtomicUsize>, outage: Arc<Outage>) {
     let mut head = String::new();
     let mut reader = BufReader::new(&mut stream);
     while !head.ends_with("\r\n\r\n") {
@@ -115,7 +133,15 @@ async fn serve(mut stream: TcpStream, acts: Vec<Act>, lists: bool, counter: Arc<
             return;
         }
     }
-    let act = if lists && head.contains("comp=list") { listing() } else { acts[counter.fetch_add(1, Ordering::SeqCst).min(acts.len() - 1)].clone() };
+    outage.arrived.fetch_add(1, Ordering::SeqCst);
+    let instead = outage.act.lock().expect("lock").clone();
+    let act = if let Some(act) = instead {
+        act
+    } else if lists && head.contains("comp=list") {
+        listing()
+    } else {
+        acts[counter.fetch_add(1, Ordering::SeqCst).min(acts.len() - 1)].clone()
+    };
     match act {
         Act::Answer(text) => stream.write_all(text.as_bytes()).await.unwrap_or_default(),
         Act::Hang => std::future::pending().await,

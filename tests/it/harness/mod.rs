@@ -42,6 +42,7 @@ pub(crate) struct Options {
     inherited: Option<PathBuf>,
     listener: Option<Arc<TcpListener>>,
     user: Option<u32>,
+    cgroup: Option<PathBuf>,
 }
 
 impl Options {
@@ -77,6 +78,12 @@ impl Options {
         self
     }
 
+    /// Starts it in a control group, as systemd does.
+    pub(crate) fn cgroup(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cgroup = Some(dir.into());
+        self
+    }
+
     /// Hands it a listener, as systemd's socket activation does.
     pub(crate) fn listener(mut self, listener: &Arc<TcpListener>) -> Self {
         self.listener = Some(listener.clone());
@@ -109,6 +116,11 @@ impl Options {
             shell
         };
         let mut command = match (&self.inherited, &self.listener) {
+            _ if self.cgroup.is_some() => {
+                let mut command = shell(r#"echo $$ >"$0/cgroup.procs"; exec "$@""#);
+                command.arg(self.cgroup.as_deref().unwrap_or(Path::new(""))).arg(env!("CARGO_BIN_EXE_previewd"));
+                command
+            }
             (None, None) if self.user.is_some() => {
                 let mut command = shell(r#"exec setpriv --reuid "$0" --regid "$0" --clear-groups -- "$@""#);
                 command.arg(self.user.unwrap_or_default().to_string()).arg(env!("CARGO_BIN_EXE_previewd"));

@@ -46,6 +46,7 @@ http {
 #[derive(Default)]
 pub(crate) struct Setup {
     private: bool,
+    embedder_policy: &'static str,
     replaced: Vec<(&'static str, String)>,
 }
 
@@ -53,6 +54,12 @@ impl Setup {
     /// For `preview.private = true`.
     pub(crate) fn private(mut self) -> Self {
         self.private = true;
+        self
+    }
+
+    /// For a `preview.embedder_policy` other than `off`.
+    pub(crate) fn embedder_policy(mut self, policy: &'static str) -> Self {
+        self.embedder_policy = policy;
         self
     }
 
@@ -97,6 +104,7 @@ impl Nginx {
             ("EMBED_ORIGINS", LOOPBACK_ORIGINS.to_owned()),
             ("MAX_BODY_KB", "4096".to_owned()),
             ("FROM_DISK", u8::from(!setup.private).to_string()),
+            ("EMBEDDER_POLICY", setup.embedder_policy.to_owned()),
             ("PORT", other_port.to_string()),
         ];
         std::fs::create_dir(dir.path().join("snippets")).expect("mkdir");

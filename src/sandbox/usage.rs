@@ -1,7 +1,7 @@
-//! How much memory a running child's process tree holds.
+//! What a running child's process tree takes: memory, and how many tasks (processes and threads) it has.
 //!
 //! The stand-in for a cgroup where there is none: it is looked at, not enforced by the kernel, so a tree can be
-//! over its limit for as long as its watcher looks away.
+//! over its limits for as long as its watcher looks away.
 //!
 //! Invariant: only what the tree holds for itself counts; programs and libraries that others map too do not.
 
@@ -12,30 +12,48 @@ const COUNTED: [&str; 2] = ["RssAnon:", "RssShmem:"];
 /// The line of `/proc/{pid}/io` that counts bytes handed to write calls.
 const WRITTEN: &str = "wchar:";
 
-/// Bytes held by `root` and its descendants. Blocking.
+/// What a tree takes at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Processes and threads.
+    pub tasks: u64,
+}
+
+/// What `root` and its descendants take. A tree with more than `tasks_max` tasks is not looked at beyond that: there
+/// may be more before the look has ended. Blocking.
 ///
 /// In a process-id namespace orphans belong to its first process, so nothing leaves the tree; a plain child's may.
-pub(super) fn tree_bytes(root: u32) -> u64 {
-    let status = |pid: &str| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    sum_over_tree(root, |pid| status(pid).lines().filter_map(counted_bytes).sum())
+pub(super) fn tree_usage(root: u32, tasks_max: u64) -> Usage {
+    let (mut left, mut usage) = (vec![root.to_string()], Usage::default());
+    while let Some(pid) = left.pop() {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        usage.bytes += status.lines().filter_map(counted_bytes).sum::<u64>();
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            usage.tasks += 1;
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            left.extend(children.split_whitespace().map(str::to_owned));
+        }
+        if usage.tasks + left.len() as u64 > tasks_max {
+            usage.tasks += left.len() as u64;
+            break;
+        }
+    }
+    usage
 }
 
 /// Bytes that `root` and its descendants have written, to whatever it was: what has been unpacked, never less. Blocking.
 pub(super) fn written_bytes(root: u32) -> u64 {
-    let written = |line: &str| line.strip_prefix(WRITTEN)?.trim().parse().ok();
-    let io = |pid: &str| fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-    sum_over_tree(root, |pid| io(pid).lines().find_map(written).unwrap_or(0))
-}
-
-fn sum_over_tree(root: u32, of: impl Fn(&str) -> u64) -> u64 {
-    let (mut left, mut sum) = (vec![root.to_string()], 0);
+    let (mut left, mut bytes) = (vec![root.to_string()], 0);
     while let Some(pid) = left.pop() {
-        sum += of(&pid);
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        bytes += io.lines().find_map(|line| line.strip_prefix(WRITTEN)?.trim().parse::<u64>().ok()).unwrap_or(0);
         let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
         left.extend(children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()));
     }
-    sum
+    bytes
 }
 
 fn counted_bytes(line: &str) -> Option<u64> {
@@ -50,20 +68,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_holds_what_its_processes_hold() {
-        let own = tree_bytes(std::process::id());
-        assert!(own > 100 * 1024, "{own}");
+    fn a_tree_takes_what_its_processes_take() {
+        let own = tree_usage(std::process::id(), u64::MAX);
+        assert!(own.bytes > 100 * 1024 && own.tasks > 1, "{own:?}");
         // `cat` is a grandchild's place: the shell stays because of what follows it.
         let mut shell = Command::new("sh").args(["-c", "cat; true"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh");
         let alone = fs::read_to_string(format!("/proc/{}/status", shell.id())).expect("status").lines().filter_map(counted_bytes).sum::<u64>();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while tree_bytes(shell.id()) <= alone + 8 * 1024 {
+        while tree_usage(shell.id(), u64::MAX).bytes <= alone + 8 * 1024 {
             assert!(std::time::Instant::now() < deadline, "the child of the shell does not count");
             std::thread::yield_now();
         }
+        assert_eq!(tree_usage(shell.id(), u64::MAX).tasks, 2);
+        assert!(tree_usage(shell.id(), 1).tasks > 1, "one more is seen without a look at it");
         drop(shell.stdin.take());
         shell.wait().expect("wait");
-        assert_eq!(tree_bytes(u32::MAX), 0, "no such process");
+        assert_eq!(tree_usage(u32::MAX, u64::MAX), Usage::default(), "no such process");
     }
 
     #[test]
