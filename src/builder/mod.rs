@@ -43,6 +43,7 @@ use crate::state::Store;
 use crate::sync::{SyncFiles, SyncScope, Syncer};
 use generate::Generated;
 pub use install::Outage as InstallOutage;
+pub use install::{Checked, Damage, check_store};
 use install::{Installer, Layer, LayerResult};
 use job::{Job, Limits, MB, Run};
 pub use log::{BuildLog, LogWriter, read_log};
@@ -138,7 +139,7 @@ impl Builder {
     pub fn new(parts: Parts, config: &config::Build) -> io::Result<Self> {
         let output = OutputLimits { files: config.output_files.into(), bytes: u64::from(config.output_mb) * MB };
         let limits = Limits { time: Duration::from_secs(config.timeout_s.into()), memory_mb: config.memory_mb, output };
-        let installer = Installer::new(parts.door.clone(), parts.data.clone(), parts.store, &parts.tools, config);
+        let installer = Installer::new(parts.door.clone(), parts.data.clone(), parts.store, &parts.tools, config).map_err(io::Error::other)?;
         let worker = Worker::new(parts.door, parts.data.clone(), parts.tools.node, limits);
         Ok(Self {
             data: parts.data,

@@ -2,9 +2,11 @@
 //!
 //! Exit codes: 0 done; 1 it failed (a build, a call, the daemon); 2 it was said wrong (arguments, configuration).
 
+mod check_store;
 mod client;
 mod push;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ use jiff::SignedDuration;
 use crate::auth::{Claims, Scope, mint};
 use crate::config::{Config, ConfigError, Environment};
 use crate::domain::{BuildId, ProjectId};
-use crate::{http, server, telemetry};
+use crate::{http, sandbox, server, telemetry};
 use client::Client;
 
 /// How long the process waits for blocking work after everything else has stopped.
@@ -75,6 +77,19 @@ enum Command {
         #[arg(long, default_value = "1h")]
         ttl: SignedDuration,
     },
+    /// Check every file of the store and the layers, with the daemon running or not.
+    CheckStore {
+        /// Remove what is damaged, and the layers that use it: the next build installs them anew.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// What the daemon starts inside of an install's sandbox (src/sandbox/handover.rs).
+    #[command(name = sandbox::HANDOVER_COMMAND, hide = true)]
+    HandOver {
+        /// What it becomes.
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
     /// Print the description of the API, OpenAPI 3.1: what `GET /openapi.json` answers.
     Openapi,
 }
@@ -129,6 +144,9 @@ impl Cli {
     }
 
     fn dispatch(self) -> Result<(), CliError> {
+        if let Command::HandOver { command } = &self.command {
+            return Err(CliError::Failed(sandbox::hand_over_and_run(command).into()));
+        }
         let env = Environment::read()?;
         let config = Config::load(self.config.as_deref(), env.overrides()?)?;
         match self.command {
@@ -154,6 +172,9 @@ impl Cli {
                 block_on(async { Client::new(&config, &daemon)?.print_logs(&project, build, follow).await })
             }
             Command::Token { project, scope, ttl } => token(&config, project, scope, ttl),
+            Command::CheckStore { repair } => check_store::run(&config, repair),
+            // Above.
+            Command::HandOver { .. } => Ok(()),
             Command::Openapi => {
                 print(http::document());
                 Ok(())

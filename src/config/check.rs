@@ -26,6 +26,7 @@ impl Config {
             ("build.output_mb", u64::from(self.build.output_mb)),
             ("build.output_files", u64::from(self.build.output_files)),
             ("build.log_kb", u64::from(self.build.log_kb)),
+            ("build.install_mb", u64::from(self.build.install_mb)),
             ("build.install_timeout_s", u64::from(self.build.install_timeout_s)),
             ("queue.max_pending", u64::from(self.queue.max_pending)),
             ("queue.max_attempts", u64::from(self.queue.max_attempts)),
@@ -65,6 +66,13 @@ impl Config {
                 return Err(ConfigError::bad(key, "must be an address that starts with http:// or https://, without query or fragment"));
             }
         }
+        if Url::parse(&self.build.registry).is_ok_and(|url| !url.username().is_empty() || url.password().is_some()) {
+            return Err(ConfigError::bad("build.registry", "must not hold a name or password: layers name it, so use `build.registry_token`"));
+        }
+        if let Some(host) = self.build.registry_hosts.iter().find(|host| !is_host(host)) {
+            return Err(ConfigError::bad("build.registry_hosts", format!("{host:?} is not a host or host:port")));
+        }
+        self.build.registry_token().map(drop)?;
         let domain = self.server.preview_domain.replace(PORT, "1");
         if !domain.is_empty() && (!is_host(&domain) || domain.chars().any(|c| c.is_ascii_uppercase() || c == '[')) {
             return Err(ConfigError::bad("server.preview_domain", "must be a lower-case host name, with :port (or :{port}) where it needs one"));

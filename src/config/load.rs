@@ -1,6 +1,6 @@
 //! Puts a configuration together: the embedded defaults, a file over them, the environment over both.
 //!
-//! Invariant: no error repeats a secret. Of `auth.*` only the key is named.
+//! Invariant: no error repeats a secret. Of `auth.*` and `build.registry_token` only the key is named.
 
 use std::path::Path;
 
@@ -11,6 +11,8 @@ use super::{Config, ConfigError, DEFAULTS};
 
 /// The section whose values are never repeated.
 const SECRET_SECTION: &str = "auth";
+/// A key of another section of which that is true too.
+const SECRET_KEY: &str = "build.registry_token";
 
 impl Config {
     /// Loads defaults, then `file`, then the environment (`env`: names and values), and checks all.
@@ -43,6 +45,9 @@ fn syntax(origin: &str, text: &str, error: &toml::de::Error) -> ConfigError {
 
 fn bad_type(path: &str, error: &toml::de::Error) -> ConfigError {
     // Serde repeats the value that it did not expect.
+    if path == SECRET_KEY {
+        return ConfigError::bad(SECRET_KEY, "must be text");
+    }
     match path.strip_prefix(SECRET_SECTION).and_then(|rest| rest.strip_prefix('.')) {
         Some(key) => {
             let key = key.split('[').next().unwrap_or_default();

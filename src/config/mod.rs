@@ -147,7 +147,12 @@ pub struct Build {
     pub log_kb: u32,
     pub install_timeout_s: u32,
     pub sandbox: SandboxMode,
+    pub install_mb: u32,
     pub registry: String,
+    pub registry_hosts: Vec<String>,
+    pub registry_private: bool,
+    pub registry_token: Secret,
+    pub registry_token_file: PathBuf,
     pub node: PathBuf,
     pub pnpm: PathBuf,
     pub bwrap: PathBuf,
@@ -186,6 +191,41 @@ pub enum LogFormat {
     Text,
     /// For collectors: one JSON object a line.
     Json,
+}
+
+/// A text that is never shown.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text; empty where there is none.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "Secret { none }" } else { "Secret { set }" })
+    }
+}
+
+impl Build {
+    /// The token for `build.registry`, from whichever of the two places it is in.
+    pub fn registry_token(&self) -> Result<Option<Secret>, ConfigError> {
+        let mut token = self.registry_token.clone();
+        if !self.registry_token_file.as_os_str().is_empty() {
+            let path = &self.registry_token_file;
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+            token = Secret(text.trim().to_owned());
+        }
+        // It becomes a line of a file of settings.
+        if token.0.chars().any(|c| !c.is_ascii_graphic() || "${}".contains(c)) {
+            return Err(ConfigError::bad("build.registry_token", "must be one line without spaces and without any of ${}"));
+        }
+        Ok(Some(token).filter(|token| !token.0.is_empty()))
+    }
 }
 
 /// Where the source is.

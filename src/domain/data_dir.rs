@@ -54,6 +54,11 @@ impl DataDir {
         self.0.join("layers")
     }
 
+    /// Home of the installer where sandboxes are off; no build's mount shows it.
+    pub fn installer_home(&self) -> PathBuf {
+        self.0.join("installer")
+    }
+
     /// The daemon's own scripts, written out at start for the sandbox to read.
     pub fn runtime(&self) -> PathBuf {
         self.0.join("runtime")

@@ -61,13 +61,7 @@ impl Bwrap {
     /// it reads the system-call filter.
     pub(super) fn args(&self, spec: &Spec, mounts: &Mounts, status_fd: RawFd, filter_fd: RawFd) -> Vec<OsString> {
         let mut argv = Argv::default();
-        argv.add(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
-        if self.full {
-            argv.add(["--disable-userns"]);
-        }
-        argv.add(["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]);
-        argv.add(["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]);
-        argv.add(["--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"]);
+        self.isolate(&mut argv);
         argv.bind("--ro-bind", &self.etc, Path::new("/etc"));
         argv.add(["--proc", "/proc", "--dev", "/dev"]);
         self.tmpfs(&mut argv, Path::new("/tmp"), TMP_BYTES);
@@ -110,7 +104,22 @@ impl Bwrap {
         argv.0
     }
 
-    fn tmpfs(&self, argv: &mut Argv, path: &Path, bytes: u64) {
+    /// Namespaces of its own, no capabilities, the system read-only: what every sandbox begins with.
+    pub(super) fn isolate(&self, argv: &mut Argv) {
+        argv.add(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+        if self.full {
+            argv.add(["--disable-userns"]);
+        }
+        argv.add(["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]);
+        argv.add(["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]);
+        argv.add(["--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"]);
+    }
+
+    pub(super) fn etc(&self) -> &Path {
+        &self.etc
+    }
+
+    pub(super) fn tmpfs(&self, argv: &mut Argv, path: &Path, bytes: u64) {
         if self.full {
             argv.add(["--size".to_owned(), bytes.to_string()]);
         }
@@ -126,15 +135,20 @@ impl std::fmt::Display for Bwrap {
     }
 }
 
+/// An argument list that grows.
 #[derive(Default)]
-struct Argv(Vec<OsString>);
+pub(super) struct Argv(Vec<OsString>);
 
 impl Argv {
-    fn add<T: Into<OsString>>(&mut self, args: impl IntoIterator<Item = T>) {
+    pub(super) fn into_args(self) -> Vec<OsString> {
+        self.0
+    }
+
+    pub(super) fn add<T: Into<OsString>>(&mut self, args: impl IntoIterator<Item = T>) {
         self.0.extend(args.into_iter().map(Into::into));
     }
 
-    fn bind(&mut self, kind: &str, from: &Path, to: &Path) {
+    pub(super) fn bind(&mut self, kind: &str, from: &Path, to: &Path) {
         self.add([kind.as_ref(), from.as_os_str(), to.as_os_str()]);
     }
 }

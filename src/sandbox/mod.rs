@@ -1,8 +1,8 @@
 //! The one door for child processes: nothing else in the daemon starts one.
 //!
 //! Code that nobody reviewed runs as [`Confinement::Sandbox`]: bubblewrap with no network, an empty
-//! environment, read-only mounts and a process-id namespace of its own. What we trust (pnpm, which
-//! runs no project code) runs as [`Confinement::Plain`]. Either way [`Child::end`] confirms that the
+//! environment, read-only mounts and a process-id namespace of its own. pnpm runs as [`Confinement::Install`]
+//! (`install.rs`), programs that only tell their version as [`Confinement::Plain`]. Either way [`Child::end`] confirms that the
 //! whole process tree is gone, and a daemon that is killed takes its children with it.
 //!
 //! Invariant: with `build.sandbox = "required"` a [`Confinement::Sandbox`] never falls back to a plain process.
@@ -10,6 +10,8 @@
 mod argv;
 mod cgroup;
 mod confine;
+mod handover;
+mod install;
 mod orphans;
 mod process;
 mod seccomp;
@@ -30,6 +32,8 @@ pub use argv::{Mounts, outside_usr};
 use cgroup::Cgroups;
 use confine::Bounds;
 pub use confine::become_child;
+pub use handover::{HANDOVER_COMMAND, hand_over_and_run, take_listener};
+pub use install::{INSTALL_HOME, Installation, Npmrc, tree_of};
 pub use orphans::end_orphans;
 pub use process::{Child, Ended};
 use seccomp::Filter;
@@ -87,6 +91,8 @@ pub struct Spec {
 pub enum Confinement {
     /// Untrusted code.
     Sandbox(Mounts),
+    /// The installer; where sandboxes are off, a plain process.
+    Install(Installation),
     /// Trusted programs only: the whole machine, but no longer than the daemon lives.
     Plain,
 }
@@ -270,9 +276,12 @@ impl Door {
         }
         let keeper = match (&spec.confinement, self.mode, &self.bwrap) {
             (Confinement::Sandbox(mounts), SandboxMode::Required, Ok(bwrap)) => Keeper::Sandbox(Box::new(self.hold(bwrap.clone(), mounts.clone())?)),
-            (Confinement::Sandbox(_), SandboxMode::Required, Err(why)) => return Err(SpawnError::NoSandbox(why.clone())),
+            (Confinement::Install(sees), SandboxMode::Required, Ok(bwrap)) => Keeper::Install(Box::new((bwrap.clone(), sees.clone()))),
+            (Confinement::Sandbox(_) | Confinement::Install(_), SandboxMode::Required, Err(why)) => return Err(SpawnError::NoSandbox(why.clone())),
             (Confinement::Plain, _, Ok(bwrap)) => Keeper::Namespace(bwrap.clone()),
-            (Confinement::Plain, _, Err(_)) | (Confinement::Sandbox(_), SandboxMode::Off, _) => Keeper::Signal(self.setpriv.clone()),
+            (Confinement::Plain, _, Err(_)) | (Confinement::Sandbox(_) | Confinement::Install(_), SandboxMode::Off, _) => {
+                Keeper::Signal(self.setpriv.clone())
+            }
         };
         Ok(self.spawner.spawn(spec, keeper).await?.counted(counted))
     }

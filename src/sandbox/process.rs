@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::cgroup::Group;
-use super::usage::{Usage, tree_usage};
+use super::usage::{Usage, tree_usage, written_bytes};
 
 /// Marks every process of a plain child's tree in its environment.
 pub(super) const JOB_VARIABLE: &str = "PREVIEWD_JOB";
@@ -103,6 +103,12 @@ impl Child {
     pub async fn usage(&self, tasks_max: u64) -> Usage {
         let Some(root) = self.inner.id() else { return Usage::default() };
         tokio::task::spawn_blocking(move || tree_usage(root, tasks_max)).await.unwrap_or_default()
+    }
+
+    /// Bytes that the tree's processes that are left have written; 0 once it has ended.
+    pub async fn written_bytes(&self) -> u64 {
+        let Some(root) = self.inner.id() else { return 0 };
+        tokio::task::spawn_blocking(move || written_bytes(root)).await.unwrap_or(0)
     }
 
     /// Waits until the child's first process has ended by itself; the tree may still live.

@@ -4,6 +4,7 @@
 //! long as the daemon; a pooled thread that idles out would take its builds with it. It also makes
 //! the moment between clearing close-on-exec and the fork a moment in which nothing else forks.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use super::argv::{Bwrap, Mounts};
 use super::cgroup::Group;
 use super::confine::{Bounds, OURSELVES};
+use super::install::{Inherited, Installation};
 use super::process::{Child, JOB_VARIABLE};
 use super::{SpawnError, Spec};
 
@@ -28,6 +30,8 @@ use super::{SpawnError, Spec};
 pub(super) enum Keeper {
     /// bubblewrap, showing these mounts and nothing else, within bounds, and in a control group if there are such.
     Sandbox(Box<Held>),
+    /// bubblewrap, showing an install its own.
+    Install(Box<(Bwrap, Installation)>),
     /// bubblewrap, for a process-id namespace alone.
     Namespace(Bwrap),
     /// `setpriv`, if there is one: a signal to its first process.
@@ -78,6 +82,7 @@ impl Spawner {
 fn start(spec: &Spec, keeper: Keeper) -> Result<Child, SpawnError> {
     let program = match &keeper {
         Keeper::Sandbox(_) => Path::new(OURSELVES),
+        Keeper::Install(install) => install.0.program(),
         Keeper::Namespace(bwrap) => bwrap.program(),
         Keeper::Signal(Some(setpriv)) => setpriv,
         Keeper::Signal(None) => &spec.program,
@@ -96,6 +101,22 @@ fn start(spec: &Spec, keeper: Keeper) -> Result<Child, SpawnError> {
             command.args(bounds.args()).arg(bwrap.program());
             command.args(bwrap.args(spec, &mounts, told.as_raw_fd(), filter.as_raw_fd())).current_dir("/");
             command.spawn().map_err(failed).map(|child| Child::namespaced(child, status, group))
+        }
+        Keeper::Install(install) => {
+            let (bwrap, sees) = *install;
+            let (status, told) = status_pipe().map_err(failed)?;
+            let filter = bwrap.filter().open().and_then(inherited).map_err(failed)?;
+            let ours = File::open(OURSELVES).map(OwnedFd::from).and_then(inherited).map_err(failed)?;
+            let npmrc = sees.npmrc.as_ref().map(|npmrc| npmrc.open().and_then(inherited)).transpose().map_err(failed)?;
+            let numbers = Inherited {
+                status: told.as_raw_fd(),
+                filter: filter.as_raw_fd(),
+                program: ours.as_raw_fd(),
+                npmrc: npmrc.as_ref().map(AsRawFd::as_raw_fd),
+            };
+            let channel = sees.channel.try_clone().map_err(failed)?;
+            command.args(bwrap.install_args(spec, &sees, numbers)).current_dir("/").stdin(OwnedFd::from(channel));
+            command.spawn().map_err(failed).map(|child| Child::namespaced(child, status, None))
         }
         Keeper::Namespace(_) => {
             let (status, told) = status_pipe().map_err(failed)?;

@@ -9,6 +9,8 @@ use std::fs;
 
 /// Lines of `/proc/{pid}/status` that count, in kB there.
 const COUNTED: [&str; 2] = ["RssAnon:", "RssShmem:"];
+/// The line of `/proc/{pid}/io` that counts bytes handed to write calls.
+const WRITTEN: &str = "wchar:";
 
 /// What a tree takes at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +41,19 @@ pub(super) fn tree_usage(root: u32, tasks_max: u64) -> Usage {
         }
     }
     usage
+}
+
+/// Bytes that `root` and its descendants have written, to whatever it was: what has been unpacked, never less. Blocking.
+pub(super) fn written_bytes(root: u32) -> u64 {
+    let (mut left, mut bytes) = (vec![root.to_string()], 0);
+    while let Some(pid) = left.pop() {
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        bytes += io.lines().find_map(|line| line.strip_prefix(WRITTEN)?.trim().parse::<u64>().ok()).unwrap_or(0);
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        left.extend(children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()));
+    }
+    bytes
 }
 
 fn counted_bytes(line: &str) -> Option<u64> {

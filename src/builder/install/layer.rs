@@ -7,31 +7,30 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::failure::{self, Cause, Outage};
 use super::lockfile::{FRESH, Lock};
 use super::pnpm::{self, Mode};
+use super::run::Installed;
 use super::settings::Layout;
+use super::store_check::starters;
+use super::store_lock::StoreLock;
 use super::{DependencySet, Parts};
 use crate::builder::BuildLog;
 use crate::builder::workspace::{VITE_TEMP, entries_of};
 use crate::disk::{blocking, remove_tree};
 use crate::domain::{Failure, FailureKind};
-use crate::sandbox::{Confinement, SpawnError, Spec};
 
 /// Hex digits of a set's hash that name its layer.
 const LAYER_ID_CHARS: usize = 32;
-/// What is read of pnpm's output, bytes: a large install tells of each package.
-const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a try without the registry may take at most: it only links what is there.
 const OFFLINE_LIMIT: Duration = Duration::from_mins(1);
 /// Install scripts that are named in the log at most.
 const UNBUILT_MAX: usize = 20;
 /// Says what the layer is, and that it is complete.
-const LAYER_FILE: &str = "layer.json";
+pub(super) const LAYER_FILE: &str = "layer.json";
 const PNPM_LOCK: &str = "pnpm-lock.yaml";
 const NPM_LOCK: &str = "package-lock.json";
 const SETTINGS_FILE: &str = "pnpm-workspace.yaml";
@@ -91,6 +90,9 @@ struct LayerFile {
     layout: String,
     node: String,
     pnpm: String,
+    /// Digests of what pnpm itself wrote to be run.
+    #[serde(default)]
+    starters: BTreeMap<String, String>,
 }
 
 /// Step 2: the layer, if it was installed before and is not damaged: one that is counts as not there.
@@ -131,13 +133,6 @@ fn dangling(layer: &Path, files: &BTreeMap<String, String>) -> Option<PathBuf> {
     None
 }
 
-/// What one run of pnpm came to.
-enum Installed {
-    Yes,
-    No(failure::Failure),
-    TookTooLong,
-}
-
 impl Parts {
     /// What the layer of a set is; `None` where nothing is to be installed.
     pub(super) fn plan(&self, set: &DependencySet, layout: Layout) -> Option<Wanted> {
@@ -165,7 +160,9 @@ impl Parts {
         if let Some(layer) = existing(&wanted).await? {
             return Ok(LayerResult::Ready(layer));
         }
+        let store = StoreLock::take(&self.data.shared_store(), self.time_limit).await?;
         let result = self.install_aside(&wanted, log).await;
+        drop(store);
         let aside = wanted.aside.clone();
         if let Err(error) = blocking(move || remove_tree(&aside)).await {
             tracing::warn!(layer = %wanted.aside.display(), %error, "what an install left could not be removed");
@@ -191,6 +188,7 @@ impl Parts {
                     log.info(format!("dependencies installed in {:.1} s", begun.elapsed().as_secs_f64()));
                     return Ok(LayerResult::Ready(layer));
                 }
+                Installed::TooLarge(message) => return Ok(LayerResult::Failed(Failure::new(FailureKind::Install, message))),
                 Installed::TookTooLong => return Err(Outage(self.too_long()).into()),
                 Installed::No(failure) => match failure.cause {
                     Cause::Project | Cause::Lockfile | Cause::Integrity => last = Some(failure),
@@ -203,7 +201,7 @@ impl Parts {
         Ok(LayerResult::Failed(Failure::new(FailureKind::Install, message)))
     }
 
-    fn too_long(&self) -> String {
+    pub(super) fn too_long(&self) -> String {
         format!("installing took longer than {} s, the limit build.install_timeout_s", self.time_limit.as_secs())
     }
 
@@ -215,9 +213,7 @@ impl Parts {
             Lock::Import(pins) => drop(files.insert(NPM_LOCK.to_owned(), pins.to_package_lock())),
             Lock::Fresh => {}
         }
-        let home = self.home();
         blocking(move || {
-            fs::create_dir_all(home)?;
             remove_tree(&aside)?;
             for (path, text) in files {
                 let path = aside.join(path);
@@ -255,46 +251,12 @@ impl Parts {
         }
     }
 
-    async fn pnpm(&self, dir: &Path, args: Vec<String>, deadline: Instant, log: &BuildLog) -> anyhow::Result<Installed> {
-        let tool = self.pnpm.as_ref().map_err(|why| anyhow::anyhow!("pnpm is needed to install dependencies: {why}"))?;
-        let env = pnpm::environment(&self.home(), |name| std::env::var_os(name));
-        let spec = Spec {
-            program: tool.path.clone(),
-            args: args.into_iter().map(Into::into).collect(),
-            cwd: dir.to_owned(),
-            env: env.into_iter().map(|(name, value)| (name.into(), value)).collect(),
-            confinement: Confinement::Plain,
-        };
-        let mut child = self.door.spawn(spec).await?;
-        drop(child.take_stdin());
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let streams = (child.take_stdout(), child.take_stderr());
-        let read = async {
-            if let (Some(stdout), Some(stderr)) = streams {
-                let (mut stdout, mut stderr) = (stdout.take(OUTPUT_BYTES_MAX), stderr.take(OUTPUT_BYTES_MAX));
-                let _ = tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
-            }
-            child.exited().await;
-        };
-        let stop = tokio::select! {
-            () = read => None,
-            () = sleep_until(deadline) => Some(Ok(Installed::TookTooLong)),
-            () = self.door.closing() => Some(Err(SpawnError::Closed.into())),
-        };
-        let ended = child.end().await;
-        if let Some(stopped) = stop {
-            return stopped;
-        }
-        let output = format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
-        output.lines().filter_map(pnpm::log_line).for_each(|line| log.info(line));
-        if ended.code == Some(0) { Ok(Installed::Yes) } else { Ok(Installed::No(failure::failure(&output))) }
-    }
-
     /// Step 5.
     async fn complete(&self, wanted: &Wanted, layer: &Layer, log: &BuildLog) -> anyhow::Result<()> {
         let (aside, layer) = (wanted.aside.clone(), layer.clone());
         let version = |tool: &Result<crate::sandbox::Tool, String>| tool.as_ref().map(|tool| tool.version.clone()).unwrap_or_default();
-        let file = LayerFile {
+        let mut file = LayerFile {
+            starters: BTreeMap::new(),
             lockfile: layer.lockfile.clone(),
             layout: layer.layout.as_str().to_owned(),
             node: self.node.clone(),
@@ -306,6 +268,9 @@ impl Parts {
                 fs::create_dir_all(aside.join(importer).join(NODE_MODULES).join(VITE_TEMP))?;
             }
             let unbuilt = with_install_scripts(&aside.join(NODE_MODULES))?;
+            let below = format!("{}/", aside.display());
+            let starters = starters(&aside)?.into_iter();
+            file.starters = starters.map(|(path, digest)| (path.strip_prefix(&below).map_or(path.clone(), str::to_owned), digest)).collect();
             fs::write(aside.join(LAYER_FILE), serde_json::to_vec(&file)?)?;
             remove_tree(&layer.dir)?;
             fs::rename(&aside, &layer.dir)?;
@@ -317,11 +282,6 @@ impl Parts {
             log.info(format!("{} packages have install scripts, which are never run: {names}", unbuilt.len()));
         }
         Ok(())
-    }
-
-    /// An empty home, so that pnpm finds no configuration and no token but what we give it.
-    fn home(&self) -> PathBuf {
-        self.data.runtime().join("home")
     }
 }
 

@@ -20,27 +20,36 @@ mod package_json;
 mod pins;
 mod pnpm;
 mod pnpm_lock;
+mod proxy;
+mod reach;
+mod run;
 mod set;
 mod settings;
 mod spec;
+mod store_check;
+mod store_lock;
 mod workspace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{BuildLog, Tools};
-use crate::config;
+use crate::builder::job::MB;
+use crate::config::{self, ConfigError, Secret};
 use crate::domain::{DataDir, Failure, Manifest, ProjectDir};
 use crate::sandbox::{Door, Tool};
 use crate::state::{LearntLayout, StateError, Store};
 pub use failure::Outage;
 pub(super) use layer::{Layer, LayerResult};
+use reach::Reach;
 pub(super) use set::DependencySet;
 pub(super) use settings::Layout;
+pub use store_check::{Checked, Damage, check_store};
 
 /// Oldest pnpm whose flags and settings are the ones that were checked.
 const PNPM_MAJOR_MIN: u32 = 12;
@@ -59,25 +68,34 @@ struct Parts {
     pnpm: Result<Tool, String>,
     /// Node's version: binaries that packages choose at install depend on it.
     node: String,
+    node_program: Option<PathBuf>,
     registry: String,
+    token: Option<Secret>,
+    reach: Arc<Reach>,
     time_limit: Duration,
+    /// What one install may fetch, and what it may unpack.
+    bytes_limit: u64,
     /// Concurrent installs into one store have raced, so there is one at a time.
     turn: Arc<Mutex<()>>,
 }
 
 impl Installer {
-    pub(super) fn new(door: Arc<Door>, data: Arc<DataDir>, store: Store, tools: &Tools, config: &config::Build) -> Self {
+    pub(super) fn new(door: Arc<Door>, data: Arc<DataDir>, store: Store, tools: &Tools, config: &config::Build) -> Result<Self, ConfigError> {
         let parts = Parts {
             door,
             data,
             store,
             pnpm: tools.pnpm.clone(),
             node: tools.node.as_ref().map(|tool| tool.version.clone()).unwrap_or_default(),
+            node_program: tools.node.as_ref().ok().map(|tool| tool.path.clone()),
             registry: config.registry.clone(),
+            token: config.registry_token()?,
+            reach: Arc::new(Reach::new(config, Matcher::from_env())),
+            bytes_limit: u64::from(config.install_mb) * MB,
             time_limit: Duration::from_secs(config.install_timeout_s.into()),
             turn: Arc::default(),
         };
-        Self { parts: Arc::new(parts) }
+        Ok(Self { parts: Arc::new(parts) })
     }
 
     /// Step 1: what decides the dependencies of the app in folder `app`. A manifest that cannot be used is the project's failure.

@@ -13,20 +13,10 @@ use sha2::{Digest, Sha256};
 
 /// The version that flags, settings and messages were checked against.
 pub(super) const VERIFIED: &str = "12.21.0";
-const FROM_OPERATOR: [&str; 12] = [
-    "PATH",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-];
+/// Certificates that the operator trusts besides the system's: files, and folders of them.
+pub(super) const CERTIFICATES: [&str; 3] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"];
+/// What a network needs. In the sandbox the daemon's own proxy takes their place.
+const PROXIES: [&str; 8] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
 
 /// One way to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +56,11 @@ pub(super) fn install_args(mode: Mode, registry: &str) -> Vec<String> {
     common.iter().chain(flags).map(|arg| (*arg).to_owned()).collect()
 }
 
-/// The whole environment. `home` is an empty directory of ours: pnpm finds no `.npmrc`, no `config.yaml` and no token there.
-/// Values may hold proxy passwords: never log them.
-pub(super) fn environment(home: &Path, operator: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsString> {
-    let mut env: BTreeMap<String, OsString> = FROM_OPERATOR.iter().filter_map(|name| Some(((*name).to_owned(), operator(name)?))).collect();
+/// The whole environment. `home` is a directory of ours: pnpm finds no `config.yaml` there, and no `.npmrc` but ours.
+/// `direct`: it has the machine's network. Values may hold proxy passwords then: never log them.
+pub(super) fn environment(home: &Path, direct: bool, operator: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsString> {
+    let from_operator = [&["PATH"][..], &CERTIFICATES, if direct { &PROXIES } else { &[] }].concat();
+    let mut env: BTreeMap<String, OsString> = from_operator.into_iter().filter_map(|name| Some((name.to_owned(), operator(name)?))).collect();
     env.entry("PATH".to_owned()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
     for (name, dir) in [("XDG_CONFIG_HOME", "config"), ("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache")] {
         env.insert(name.to_owned(), home.join(dir).into());
@@ -80,6 +71,12 @@ pub(super) fn environment(home: &Path, operator: impl Fn(&str) -> Option<OsStrin
         env.insert(name.to_owned(), value.into());
     }
     env
+}
+
+/// `.npmrc` for a registry that asks for a token. pnpm sends it to addresses below the registry's, and to no other.
+pub(super) fn npmrc(registry: &str, token: &str) -> String {
+    let below = registry.split_once(':').map_or(registry, |(_, below)| below).trim_end_matches('/');
+    format!("{below}/:_authToken={token}\n")
 }
 
 /// Names a dependency set: SHA-256 over every file that we write into the install directory and over what else decides the result
@@ -128,10 +125,11 @@ mod tests {
     #[test]
     fn environment_is_built_from_nothing() {
         let operator = |name: &str| Some(OsString::from(format!("operator's {name}")));
-        let env = environment(Path::new("/d/home"), operator);
+        let env = environment(Path::new("/d/home"), true, operator);
         assert_eq!((env["HOME"].to_str(), env["HTTPS_PROXY"].to_str()), (Some("/d/home"), Some("operator's HTTPS_PROXY")));
         assert!(!env.keys().any(|name| name.starts_with("AZURE") || name.to_lowercase().starts_with("npm_")));
-        assert_eq!(environment(Path::new("/d"), |_| None).len(), 10);
+        assert_eq!(environment(Path::new("/d"), true, |_| None).len(), 10);
+        assert!(!environment(Path::new("/d"), false, operator).contains_key("HTTPS_PROXY"));
     }
 
     #[test]
@@ -152,6 +150,12 @@ mod tests {
         assert_eq!(base.len(), 64);
         assert_ne!(base, set_key(&files(&[("ab", "c")]), &identity));
         assert_ne!(base, set_key(&files(&[("a", "bc")]), &BTreeMap::from([("pnpm", "12.22.0")])));
+    }
+
+    #[test]
+    fn a_token_is_for_the_registry_alone() {
+        assert_eq!(npmrc("https://npm.corp:8443/all/", "abc"), "//npm.corp:8443/all/:_authToken=abc\n");
+        assert_eq!(npmrc("http://r", "abc"), "//r/:_authToken=abc\n");
     }
 
     #[test]

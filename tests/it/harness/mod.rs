@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod nginx;
 pub(crate) mod probe;
 pub(crate) mod raw;
+pub(crate) mod registry;
 pub(crate) mod shared;
 
 use std::io::{BufRead, BufReader};
@@ -40,10 +41,17 @@ pub(crate) struct Options {
     cold_store: bool,
     inherited: Option<PathBuf>,
     listener: Option<Arc<TcpListener>>,
+    user: Option<u32>,
     cgroup: Option<PathBuf>,
 }
 
 impl Options {
+    /// Runs it as this user, who gets its directory. Needs root.
+    pub(crate) fn user(mut self, id: u32) -> Self {
+        self.user = Some(id);
+        self
+    }
+
     /// Sets a configuration key, as `PREVIEWD__SECTION__KEY`.
     #[expect(clippy::needless_pass_by_value, reason = "so that numbers and texts read the same where it is called")]
     pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
@@ -113,6 +121,11 @@ impl Options {
                 command.arg(self.cgroup.as_deref().unwrap_or(Path::new(""))).arg(env!("CARGO_BIN_EXE_previewd"));
                 command
             }
+            (None, None) if self.user.is_some() => {
+                let mut command = shell(r#"exec setpriv --reuid "$0" --regid "$0" --clear-groups -- "$@""#);
+                command.arg(self.user.unwrap_or_default().to_string()).arg(env!("CARGO_BIN_EXE_previewd"));
+                command
+            }
             (None, None) => guard::command(env!("CARGO_BIN_EXE_previewd")),
             (Some(dir), _) => {
                 let mut command = shell(r#"exec 9<"$0"; exec "$@""#);
@@ -166,6 +179,9 @@ impl Daemon {
     }
 
     fn spawn(dir: Arc<TempDir>, options: Options) -> Self {
+        if let Some(id) = options.user {
+            std::os::unix::fs::chown(dir.path(), Some(id), Some(id)).expect("chown");
+        }
         let mut command = options.command();
         command.arg("serve").env("PREVIEWD__SERVER__LISTEN", "127.0.0.1:0").env("PREVIEWD__SERVER__DATA_DIR", dir.path().join("data"));
         command.envs(options.env.iter().cloned()).stderr(Stdio::piped());
