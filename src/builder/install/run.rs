@@ -2,6 +2,8 @@
 //!
 //! Invariant: when it has returned, nothing of the run is left, and no message of it holds the registry's token.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -102,9 +104,8 @@ impl Parts {
         if !sandboxed {
             write_home(home, npmrc.as_deref())?;
         }
-        let env = pnpm::environment(home, !sandboxed, |name| std::env::var_os(name));
-        let certificates = pnpm::CERTIFICATES.iter().filter_map(|name| env.get(*name)).map(PathBuf::from);
-        let certificates = certificates.filter(|path| path.is_absolute() && path.exists());
+        let mut env = pnpm::environment(home, !sandboxed, |name| std::env::var_os(name));
+        let certificates = certificates(&mut env);
         // It asks Node.js for its version.
         let node = self.node_program.as_ref().and_then(|node| tree_of(&node.canonicalize().ok()?));
         let installation = Installation {
@@ -140,6 +141,22 @@ impl Parts {
     }
 }
 
+/// Names the operator's certificates by where they really lie, and says which of them `/usr` does not show: what is mounted
+/// over a link (`/usr/lib/ssl/certs`) would be mounted where that leads.
+fn certificates(env: &mut BTreeMap<String, OsString>) -> Vec<PathBuf> {
+    let mut shown = Vec::new();
+    for name in pnpm::CERTIFICATES {
+        let Some(value) = env.remove(name) else { continue };
+        let real: Vec<PathBuf> =
+            std::env::split_paths(&value).filter(|path| path.is_absolute()).filter_map(|path| path.canonicalize().ok()).collect();
+        if let (false, Ok(value)) = (real.is_empty(), std::env::join_paths(&real)) {
+            env.insert(name.to_owned(), value);
+            shown.extend(real.into_iter().filter(|path| !path.starts_with("/usr")));
+        }
+    }
+    shown
+}
+
 /// A failure, with what the network has to say to it.
 fn told(failure: failure::Failure, traffic: &Traffic) -> failure::Failure {
     let refused = traffic.refused();
@@ -164,5 +181,28 @@ fn write_home(home: &Path, npmrc: Option<&str>) -> io::Result<()> {
     match npmrc {
         Some(text) => io::Write::write_all(&mut fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?, text.as_bytes()),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_named_by_where_they_really_lie() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let real = dir.path().canonicalize().expect("path").join("real");
+        fs::create_dir(&real).expect("mkdir");
+        std::os::unix::fs::symlink(&real, dir.path().join("link")).expect("symlink");
+        let list = std::env::join_paths([dir.path().join("link"), "/nowhere".into(), "/usr/bin".into()]).expect("list");
+        let mut env = BTreeMap::from([
+            ("SSL_CERT_DIR".to_owned(), list),
+            ("SSL_CERT_FILE".to_owned(), "/nowhere/ca.pem".into()),
+            ("NODE_EXTRA_CA_CERTS".to_owned(), "relative.pem".into()),
+            ("PATH".to_owned(), "/bin".into()),
+        ]);
+        assert_eq!(certificates(&mut env), std::slice::from_ref(&real), "what /usr has is there already");
+        let named = std::env::join_paths([real, Path::new("/usr/bin").canonicalize().expect("path")]).expect("list");
+        assert_eq!(env, BTreeMap::from([("PATH".to_owned(), "/bin".into()), ("SSL_CERT_DIR".to_owned(), named)]), "what is not there is not named");
     }
 }
