@@ -130,7 +130,7 @@ pub struct Builder {
     installer: Installer,
     worker: Worker,
     output: OutputLimits,
-    /// Projects whose builds write into their sources. Forgotten at a restart: each then finds out once more.
+    /// Projects whose builds write into their sources. Forgotten with the project and at a restart: each then finds out once more.
     writers: Mutex<HashSet<ProjectId>>,
 }
 
@@ -306,6 +306,11 @@ impl Builder {
                 None => return Ok(run),
             }
         }
+    }
+
+    /// Forgets what was learnt of a project that was deleted.
+    pub fn forget(&self, project: &ProjectId) {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(project);
     }
 
     fn is_writer(&self, project: &ProjectId) -> bool {

@@ -123,6 +123,7 @@ impl Queue {
     pub async fn forget(&self, project: &ProjectId) {
         let _turn = self.swaps.lock(project).await;
         self.parts.live.forget(project);
+        self.parts.builder.forget(project);
     }
 
     /// Whether no new build begins.

@@ -42,9 +42,11 @@ impl Queue {
             RollBack::UnknownBuild => return Err(RollbackError::UnknownBuild),
             RollBack::Live { spa } => self.parts.live.set(project, build, spa),
         }
-        blocking(move || publish(&dir, build)).await?;
-        tracing::info!(%project, %build, "rolled back");
+        // Told also where `dist` could not follow: the state has changed.
+        let swapped = blocking(move || publish(&dir, build)).await;
         self.tell(project).await;
+        swapped?;
+        tracing::info!(%project, %build, "rolled back");
         Ok(())
     }
 }

@@ -158,6 +158,16 @@ async fn a_build_that_writes_into_its_sources_gets_copies_of_them() {
     assert_untouched(&site);
 }
 
+#[tokio::test]
+async fn a_deletion_forgets_that_builds_write_into_their_sources() {
+    let daemon = crate::harness::shared::daemon().await;
+    for _ in ["first", "after the deletion"] {
+        assert_eq!(daemon.build_fixture("writer", "writes-sources").await["status"], "ready");
+        assert!(daemon.build_log("writer").await.contains("it begins anew"));
+        assert_eq!(daemon.http.delete("/projects/writer").await.status, 204);
+    }
+}
+
 fn assert_untouched(site: &Site) {
     let project = site.daemon.project(&site.name);
     let of = |path: &str| std::fs::read_to_string(project.join(path)).expect("read");

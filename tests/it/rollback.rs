@@ -100,6 +100,22 @@ async fn rollbacks_and_builds_at_once_end_with_the_state_and_dist_agreeing() {
 }
 
 #[tokio::test]
+async fn a_dist_that_cannot_follow_is_told_and_the_state_is_shown_all_the_same() {
+    let daemon = Daemon::start().await;
+    let builds = three_builds(&daemon).await;
+    let dist = daemon.project("demo").join("dist");
+    std::fs::remove_file(&dist).expect("remove");
+    std::fs::create_dir(&dist).expect("mkdir");
+    std::fs::write(dist.join("in-the-way"), "").expect("write");
+    let answer = daemon.http.post("/rollback/demo", &json!({ "build_id": builds[0] })).await;
+    assert_eq!(answer.problem(), (507, "disk".to_owned()));
+    let file = std::fs::read(daemon.project("demo").join(".build-status")).expect("status file");
+    let told: Value = serde_json::from_slice(&file).expect("json");
+    assert_eq!((&told["live"]["build_id"], told == daemon.status("demo").await), (&json!(builds[0]), true));
+    assert_eq!(daemon.preview("demo", "/").await.text(), "<p>one</p>");
+}
+
+#[tokio::test]
 async fn what_cannot_be_rolled_back_to_is_told() {
     let daemon = Daemon::start().await;
     let builds = three_builds(&daemon).await;
