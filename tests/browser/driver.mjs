@@ -7,6 +7,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
 
+import { snapshots } from './snapshot.mjs';
+
 const TIMEOUT_MS = 30_000;
 /** The machine's own browser, without a sandbox (tests run as root in containers) and without calls home. */
 const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
@@ -22,11 +24,15 @@ if (!executablePath) throw new Error('no chromium in PATH (Debian: apt-get insta
 const browser = await chromium.launch({ executablePath, args: ARGS });
 const page = await browser.newPage();
 page.setDefaultTimeout(TIMEOUT_MS);
-let problems = [];
+const problems = [];
 /** Browsers ask for an icon by themselves. */
 const matters = (text) => !text.includes('favicon');
 const note = (text) => matters(text) && problems.push(text);
-page.on('console', (message) => message.type() === 'error' && note(`console: ${message.text()} ${message.location().url}`));
+const said = [];
+page.on('console', (message) => {
+  if (message.type() === 'error') note(`console: ${message.text()} ${message.location().url}`);
+  else said.push(`${message.type()}: ${message.text()}`);
+});
 page.on('pageerror', (error) => note(`thrown: ${error.message}`));
 page.on('response', (response) => response.status() >= 400 && note(`${response.status()}: ${response.url()}`));
 
@@ -52,8 +58,12 @@ const commands = {
   screenshot: async ({ file }) => {
     await page.screenshot({ path: file });
   },
+  /** Pages of their own, at rest; see snapshot.mjs. */
+  snapshots: async ({ urls }) => snapshots(browser, urls),
   /** What went wrong since this was asked last. */
   problems: async () => problems.splice(0),
+  /** Whatever else the console was told since this was asked last. */
+  said: async () => said.splice(0),
 };
 
 for await (const line of readline.createInterface({ input: process.stdin })) {

@@ -35,7 +35,8 @@ impl Browser {
         Self { process, commands, answers }
     }
 
-    fn call(&mut self, command: &str, mut options: Value) -> Value {
+    /// A command of the driver, answered.
+    pub(super) fn call(&mut self, command: &str, mut options: Value) -> Value {
         options["command"] = json!(command);
         writeln!(self.commands.as_mut().expect("open"), "{options}").expect("the driver runs");
         let mut line = String::new();
@@ -90,6 +91,11 @@ impl Browser {
     /// Console errors, exceptions and failed requests since this was asked last.
     pub(crate) fn problems(&mut self) -> Value {
         self.call("problems", json!({}))
+    }
+
+    /// What else the console was told since this was asked last: warnings, information.
+    pub(crate) fn said(&mut self) -> Value {
+        self.call("said", json!({}))
     }
 }
 

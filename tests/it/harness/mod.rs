@@ -5,6 +5,7 @@
 
 pub(crate) mod azurite;
 pub(crate) mod browser;
+pub(crate) mod compare;
 pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod http;
@@ -64,6 +65,11 @@ impl Options {
     pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// Every build has a worker of its own, which is gone when it has ended.
+    pub(crate) fn without_warm_workers(self) -> Self {
+        self.set("pool.memory_mb", 0)
     }
 
     /// Starts with an empty pnpm store.
