@@ -7,12 +7,13 @@ import hashlib
 import hmac
 import http.client
 import re
-import subprocess
 import time
+from email.message import Message
 from pathlib import Path
+from urllib.parse import urlencode
 
 from measure import Clock, Sample
-from processes import BenchError, clean_env, end, own_children_cpu_ms, run
+from processes import BenchError, clean_env, end, own_children_cpu_ms, run, start
 
 # Azurite's well-known account: public, and of no use anywhere else.
 ACCOUNT = "devstoreaccount1"
@@ -36,12 +37,10 @@ class Azurite:
         self.log = home / "azurite.log"
         flags = "--blobHost 127.0.0.1 --blobPort 0 --inMemoryPersistence --silent --disableTelemetry".split()
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                ["node", script, *flags], cwd=home, env=clean_env(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = start(["node", script, *flags], clean_env(), log, home)
         try:
             self.address = self._wait_for_start()
-            self._put("", b"", "restype:container")
+            self._put("", b"", restype="container")
         except BaseException:
             end(self.process)
             raise
@@ -71,28 +70,44 @@ class Azurite:
         """What the chat backend does: one blob, whole."""
         self._put(f"/{name}", content)
 
-    def _put(self, blob: str, content: bytes, parameter: str = "") -> None:
+    def list(self, prefix: str) -> None:
+        """One page with all blobs below, as previewd asks for them."""
+        self._ask("GET", "", {"comp": "list", "include": "metadata", "prefix": prefix, "restype": "container"}, 200)
+
+    def etag(self, name: str) -> str:
+        return self._ask("HEAD", f"/{name}", {}, 200)["ETag"]
+
+    def unchanged(self, name: str, etag: str) -> None:
+        self._ask("GET", f"/{name}", {}, 304, etag=etag)
+
+    def _put(self, blob: str, content: bytes, **parameters: str) -> None:
+        self._ask("PUT", blob, parameters, 201, content)
+
+    def _ask(self, method: str, blob: str, parameters: dict[str, str], want: int, content: bytes = b"", etag: str = "") -> Message:
         path = f"/{ACCOUNT}/{CONTAINER}{blob}"
         headers = {"x-ms-date": datetime.datetime.now(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"), "x-ms-version": API_VERSION}
-        if not parameter:
+        if blob and method == "PUT":
             headers |= {"x-ms-blob-type": "BlockBlob"}
-        headers["Authorization"] = f"SharedKey {ACCOUNT}:{signature(path, parameter, headers, len(content))}"
-        query = f"?{parameter.replace(':', '=')}" if parameter else ""
+        if etag:
+            headers |= {"If-None-Match": etag}
+        headers["Authorization"] = f"SharedKey {ACCOUNT}:{signature(method, path, parameters, headers, len(content))}"
+        query = f"?{urlencode(parameters)}" if parameters else ""
         # A connection of its own: Azurite closes those that are idle while rclone or a build runs.
         with contextlib.closing(http.client.HTTPConnection(self.address, timeout=REQUEST_MAX_S)) as connection:
-            connection.request("PUT", path + query, content, headers)
+            connection.request(method, path + query, content, headers)
             response = connection.getresponse()
             text = response.read()
-        if response.status != 201:
-            raise BenchError(f"PUT {path}: {response.status} {text.decode(errors='replace')[:500]}")
+        if response.status != want:
+            raise BenchError(f"{method} {path}: {response.status} {text.decode(errors='replace')[:500]}")
+        return response.headers
 
 
-def signature(path: str, parameter: str, headers: dict[str, str], length: int) -> str:
+def signature(method: str, path: str, parameters: dict[str, str], headers: dict[str, str], length: int) -> str:
     """Shared Key, as https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key says."""
-    # PUT; encoding, language; length; MD5, type, date, four conditions, range.
-    standard = ["PUT", "", "", str(length or ""), *[""] * 8]
+    # Encoding, language; length; MD5, type, date, two conditions; If-None-Match; another condition, range.
+    standard = [method, "", "", str(length or ""), *[""] * 5, headers.get("If-None-Match", ""), "", ""]
     canonical = [f"{name}:{headers[name]}" for name in sorted(headers) if name.startswith("x-ms-")]
-    resource = [f"/{ACCOUNT}{path}", *([parameter] if parameter else [])]
+    resource = [f"/{ACCOUNT}{path}", *(f"{name}:{parameters[name]}" for name in sorted(parameters))]
     text = "\n".join(standard + canonical + resource)
     return base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
 

@@ -3,43 +3,47 @@
 import contextlib
 import http.client
 import json
-import os
 import re
-import subprocess
+import shutil
 import time
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from measure import Clock, Sample
-from processes import BenchError, clean_env, cpu_ms, end, wait_until_idle
+from processes import BenchError, clean_env, end, start
+from tree import Tree
 
 START_MAX_S = 30
 BUILD_MAX_MS = 60_000
 ANSWER_MAX_S = 90
-# Scripts of a preview that are searched for a text.
-SCRIPTS_MAX = 40
-SCRIPT = re.compile(r"""["'](/?[\w@./-]+\.m?js)["']""")
+# As many builds as one page of the history holds.
+HISTORY = 500
+# Scripts and styles of a preview that are searched for a text.
+FILES_MAX = 40
+LINK = re.compile(r"""["'](/?[\w@./-]+\.(?:m?js|css))["']""")
+# What projects share is searched for no project's text.
+SHARED = "/_previewd/"
 
 
 class Daemon:
     """One daemon on a data directory of its own. `env` is added to its environment."""
 
     def __init__(self, binary: Path, home: Path, env: dict[str, str] | None = None) -> None:
+        self.home = home
         self.data = home / "data"
         self.log = home / "previewd.log"
         home.mkdir(parents=True, exist_ok=True)
         (self.data / "listen").unlink(missing_ok=True)
         settings = {"PREVIEWD__SERVER__LISTEN": "127.0.0.1:0", "PREVIEWD__SERVER__DATA_DIR": str(self.data)}
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [binary, "serve"], env=clean_env(**settings, **(env or {})), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = start([binary, "serve"], clean_env(**settings, **(env or {})), log)
         try:
             self.address = self._wait_for_start()
         except BaseException:
             end(self.process)
             raise
         self.token = (self.data / "token").read_text().strip()
+        self.tree = Tree(self.process.pid)
 
     def _wait_for_start(self) -> str:
         deadline = time.monotonic() + START_MAX_S
@@ -50,9 +54,11 @@ class Daemon:
         raise BenchError(f"previewd did not start:\n{self.log.read_text()[-3000:]}")
 
     def __enter__(self) -> "Daemon":
+        self.tree.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.tree.__exit__()
         end(self.process)
 
     def source(self, project: str) -> Path:
@@ -84,23 +90,44 @@ class Daemon:
         return self.call("POST", f"/sync-project/{project}", body)
 
     def webhook_to_live(self, project: str, text: str, **body: object) -> Sample:
-        """From sending the webhook until the served preview was read and holds `text`; CPU until the daemon is idle again."""
-        cpu, clock = cpu_ms(self.process.pid), Clock()
+        """As `to_live`, and then waits until the daemon is idle again; with the CPU time until then."""
+        cpu = self.tree.cpu_ms()
+        sample = self.to_live(project, text, **body)
+        sample.cpu = self.settle(cpu)
+        return sample
+
+    def to_live(self, project: str, text: str, **body: object) -> Sample:
+        """From sending the webhook until the served preview was read and holds `text`."""
+        clock = Clock()
         answer = self.sync(project, wait_ms=BUILD_MAX_MS, **body)
         answered = clock.ms()
         if answer["status"] != "ready":
             raise BenchError(f"{project} did not become ready: {json.dumps(answer, indent=1)[:2000]}")
         self.find_in_preview(answer["preview_url"], text)
         ms = clock.ms()
-        timings = answer["build"]["timings_ms"]
-        parts = {name: timings[name] for name in ("sync", "queued", "install", "build", "publish")}
-        return Sample(ms, self.settle(cpu), parts | {"other": answered - sum(parts.values()), "reading": ms - answered})
+        build = answer["build"]
+        parts = {name: build["timings_ms"][name] for name in ("sync", "queued", "install", "build", "publish")}
+        phases = parts | {"other": answered - sum(parts.values()), "reading": ms - answered}
+        return Sample(ms, 0, phases, build["mode"], build["worker"])
+
+    def status(self, project: str) -> dict:
+        return self.call("GET", f"/status/{project}")
+
+    def builds(self, project: str, after: int) -> list[dict]:
+        """The finished builds of later revisions than `after`."""
+        history = self.call("GET", f"/builds/{project}?limit={HISTORY}")["builds"]
+        return [build for build in history if build["revision"] > after and build["outcome"]]
+
+    def forget(self, project: str) -> None:
+        """The project and its sources are gone; what it shared with others stays."""
+        self.call("DELETE", f"/projects/{project}")
+        shutil.rmtree(self.source(project).parent)
 
     def find_in_preview(self, url: str, text: str) -> None:
         """Reads the page and what it loads, as a browser would, until `text` is found."""
         host = urlsplit(url).netloc
         seen, todo = {url}, [url]
-        while todo and len(seen) <= SCRIPTS_MAX:
+        while todo and len(seen) <= FILES_MAX:
             at = todo.pop(0)
             status, body = self._send("GET", urlsplit(at).path, {"Host": host})
             content = body.decode(errors="replace")
@@ -108,7 +135,7 @@ class Daemon:
                 raise BenchError(f"GET {at}: {status}")
             if text in content:
                 return
-            found = [urljoin(at, link) for link in SCRIPT.findall(content)]
+            found = [urljoin(at, link) for link in LINK.findall(content) if not link.startswith(SHARED)]
             fresh = [link for link in dict.fromkeys(found) if link not in seen]
             seen.update(fresh)
             todo.extend(fresh)
@@ -116,14 +143,14 @@ class Daemon:
 
     def settle(self, cpu_before: float) -> float:
         """Waits until nothing is left to do; the CPU time since `cpu_before`, in ms."""
-        wait_until_idle(self.process.pid)
-        return cpu_ms(self.process.pid) - cpu_before
+        self.tree.wait_until_idle()
+        return self.tree.cpu_ms() - cpu_before
 
     def wait_built(self, project: str) -> None:
         """Waits until the newest revision was built and all work after it is done."""
         deadline = time.monotonic() + BUILD_MAX_MS / 1000
-        while (status := self.call("GET", f"/status/{project}"))["state"] not in ("ready", "error"):
+        while (status := self.status(project))["state"] not in ("ready", "error"):
             if time.monotonic() > deadline:
                 raise BenchError(f"{project} is still {status['state']}")
             time.sleep(0.02)
-        wait_until_idle(self.process.pid)
+        self.tree.wait_until_idle()

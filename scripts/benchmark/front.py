@@ -1,11 +1,10 @@
 """nginx on a free port: the repository's site file before previewd, or a plain `root` as the measure of both."""
 
 import socket
-import subprocess
 import time
 from pathlib import Path
 
-from processes import BenchError, clean_env, end
+from processes import BenchError, clean_env, end, start
 
 START_MAX_S = 10
 BROTLI_MODULE = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
@@ -76,9 +75,7 @@ class Nginx:
             modules += "\nuser root;"
         config = home / "nginx.conf"
         config.write_text(MAIN.format(modules=modules, home=home, site=site))
-        self.process = subprocess.Popen(
-            ["/usr/sbin/nginx", "-p", home, "-c", config, "-e", self.log], env=clean_env(), stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        self.process = start(["/usr/sbin/nginx", "-p", home, "-c", config, "-e", self.log], clean_env(), None, errors=None)
         try:
             self._wait_for_start()
         except BaseException:

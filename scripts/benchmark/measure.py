@@ -1,9 +1,9 @@
-"""What is measured and how it is summed up: samples, pairs, quantiles. Pure but for the clock."""
+"""What is measured and how it is summed up: samples, pairs, figures, quantiles. Pure but for the clock."""
 
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 
@@ -14,31 +14,69 @@ class Sample:
     ms: float
     cpu: float
     phases: dict[str, float] = field(default_factory=dict)
+    # How previewd says that it built: `layered` or `plain`, on a `warm` or `cold` worker; empty where it was not asked.
+    mode: str = ""
+    worker: str = ""
+
+
+@dataclass
+class Figure:
+    """A number that is not a time of one request, of both sides; `at_most` is what previewd's is meant to stay below."""
+
+    what: str
+    unit: str
+    previewd: float
+    beside: float | None = None
+    at_most: float | None = None
+
+
+def never() -> Sample:
+    raise AssertionError("a case without runs was run")
 
 
 @dataclass
 class Pair:
-    """The two sides of a case. Each call prepares, measures once, checks the outcome and cleans up."""
+    """The two sides of a case. Each call prepares, measures once, checks the outcome and cleans up.
 
-    previewd: Callable[[], Sample]
-    naive: Callable[[], Sample]
+    `figures` is asked once, after the last run.
+    """
+
+    previewd: Callable[[], Sample] = never
+    beside: Callable[[], Sample] = never
+    figures: Callable[[], list[Figure]] = list
+
+
+@dataclass
+class Plan:
+    """How often a pair is run: not counted, counted, and the other side only at every so-manieth."""
+
+    warm_ups: int
+    runs: int
+    every: int = 1
 
 
 @dataclass
 class Result:
-    """All samples of one case."""
+    """All that came of one case with one app; `failure` says why it ended early."""
 
-    key: str
+    case: str
+    app: str
     title: str
     measures: str
-    naive_is: str
-    previewd: list[Sample]
-    naive: list[Sample]
+    beside_is: str
     load_before: float
+    at_least: float | None = None
+    previewd: list[Sample] = field(default_factory=list)
+    beside: list[Sample] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    failure: str = ""
+
+    def timed(self) -> bool:
+        return bool(self.previewd and self.beside)
 
     def ratio(self) -> float:
         """How many times faster previewd is, median to median."""
-        return median(self.naive) / median(self.previewd)
+        return median(self.beside) / median(self.previewd)
 
 
 class Clock:
@@ -57,7 +95,11 @@ def median(samples: list[Sample]) -> float:
 
 def p95(samples: list[Sample]) -> float:
     """Nearest rank: with fewer than 20 samples this is the slowest of them."""
-    ordered = sorted(sample.ms for sample in samples)
+    return rank95(sample.ms for sample in samples)
+
+
+def rank95(values: Iterable[float]) -> float:
+    ordered = sorted(values)
     return ordered[math.ceil(0.95 * len(ordered)) - 1]
 
 
@@ -71,13 +113,17 @@ def phase_medians(samples: list[Sample]) -> dict[str, float]:
     return {name: statistics.median(sample.phases.get(name, 0) for sample in samples) for name in names}
 
 
-def interleave(pair: Pair, runs: int, warm_up: bool, progress: Callable[[str], None]) -> tuple[list[Sample], list[Sample]]:
-    """A B A B …: what else the machine does falls on both sides alike. A warm-up pair is not counted."""
-    ours, theirs = [], []
-    for run in range(-1 if warm_up else 0, runs):
-        a, b = pair.previewd(), pair.naive()
-        progress(f"  {'warm-up' if run < 0 else run + 1}: previewd {a.ms:.0f} ms, naive {b.ms:.0f} ms")
+def interleave(pair: Pair, plan: Plan, result: Result, progress: Callable[[str], None]) -> None:
+    """A B A B …: what else the machine does falls on both sides alike."""
+    for run in range(-plan.warm_ups, plan.runs):
+        ours = pair.previewd()
+        told = f"  {run + 1 if run >= 0 else 'warm-up'}: previewd {ours.ms:.0f} ms {ours.mode} {ours.worker}".rstrip()
         if run >= 0:
-            ours.append(a)
-            theirs.append(b)
-    return ours, theirs
+            result.previewd.append(ours)
+        if run == -1 or (run >= 0 and run % plan.every == 0):
+            theirs = pair.beside()
+            told += f", beside {theirs.ms:.0f} ms"
+            if run >= 0:
+                result.beside.append(theirs)
+        progress(told)
+    result.figures = pair.figures()

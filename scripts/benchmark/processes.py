@@ -5,16 +5,13 @@ import resource
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 # A command that takes longer has failed: the slowest figure here is a cold install.
 COMMAND_MAX_S = 180
 STOP_MAX_S = 30
-# A process is idle when it used no more CPU than this within a look's length.
-IDLE_LOOK_S = 0.25
-IDLE_CPU_TICKS = 1
-IDLE_MAX_S = 60
 # What must not leak from the caller's shell into either side.
 PRIVATE_ENV = ("PREVIEWD", "AZURE_", "RCLONE_", "npm_", "NPM_", "PNPM_")
 
@@ -28,11 +25,19 @@ def clean_env(**extra: str) -> dict[str, str]:
     return env | extra
 
 
+Stream = IO[str] | int | None
+
+
+def start(
+    command: Sequence[str | Path], env: dict[str, str], output: Stream, cwd: Path | None = None, errors: Stream = subprocess.STDOUT, stdin: Stream = subprocess.DEVNULL
+) -> subprocess.Popen:
+    """Starts a command in a session of its own. Whoever starts it ends it."""
+    return subprocess.Popen(command, cwd=cwd, env=env, stdin=stdin, stdout=output, stderr=errors, text=True, start_new_session=True)
+
+
 def run(command: list[str], cwd: Path, env: dict[str, str]) -> str:
     """Runs a command to its end; its output is the answer, or part of the error."""
-    process = subprocess.Popen(
-        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    process = start(command, env, subprocess.PIPE, cwd)
     try:
         output, _ = process.communicate(timeout=COMMAND_MAX_S)
     except BaseException:
@@ -55,33 +60,52 @@ def end(process: subprocess.Popen, how: signal.Signals = signal.SIGTERM) -> None
             continue
 
 
-def cpu_ticks(pid: int) -> int:
-    """CPU time of a process, all its threads, and its children that have ended, in clock ticks."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15]))
+def end_descendants() -> list[int]:
+    """Ends by force whatever of ours still runs; which processes that were."""
+    left = descendants(os.getpid())
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return left
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one, in no order that matters."""
+    found, todo = [], [pid]
+    while todo:
+        below = children(todo.pop())
+        found += below
+        todo += below
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Of all its threads."""
+    try:
+        return [int(child) for listed in Path(f"/proc/{pid}/task").glob("*/children") for child in listed.read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def stat_fields(pid: int) -> list[str]:
+    """/proc/PID/stat from the state on; empty when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def cpu_ms(pid: int) -> float:
-    return cpu_ticks(pid) * 1000 / os.sysconf("SC_CLK_TCK")
+    """CPU time of a process and of those below it that it awaited."""
+    return sum(map(int, stat_fields(pid)[11:15])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def own_children_cpu_ms() -> float:
     """CPU time of all commands that were run to their end so far."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (used.ru_utime + used.ru_stime) * 1000
-
-
-def wait_until_idle(pid: int) -> None:
-    """Waits for a daemon's work after the answer (compression, clean-up): it must not fall on the other side's measurement."""
-    deadline = time.monotonic() + IDLE_MAX_S
-    before = cpu_ticks(pid)
-    while time.monotonic() < deadline:
-        time.sleep(IDLE_LOOK_S)
-        now = cpu_ticks(pid)
-        if now - before <= IDLE_CPU_TICKS:
-            return
-        before = now
-    raise BenchError(f"process {pid} was still busy after {IDLE_MAX_S} s")
 
 
 def say(text: str) -> None:

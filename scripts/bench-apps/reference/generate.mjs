@@ -1,15 +1,13 @@
 // Writes the reference app of the benchmarks into a folder: `node generate.mjs DIR [--areas N]`.
 //
-// Vite 8, React 19, Tailwind 4, 16 dependencies, 61 modules of its own and about 2,500 in all: a dashboard of the size and shape
+// Vite 8, React 19, Tailwind 4, 16 dependencies, 62 modules of its own and about 2,500 in all: a dashboard of the size and shape
 // that AI builders produce. The output depends on nothing but the arguments. `--areas N` (default 8) makes larger and smaller apps
 // with the same dependencies: four modules per area.
 //
-// To measure an edit, change the text `edition 0`: it occurs once, in src/areas/overview/OverviewPage.tsx, which is the start page.
+// To measure an edit, change one of these texts, each of which occurs once: `edition 0` in src/areas/overview/OverviewPage.tsx, which is
+// the start page, `styled 0` in src/index.css, `configured 0` in vite.config.ts, `added 0` in src/extras.tsx.
 
-import fs from 'node:fs';
-import path from 'node:path';
-
-const LOCKFILE = 'pnpm-lock.yaml';
+import { json, write } from '../write.mjs';
 
 const AREAS = [
   ['overview', 'Overview', 'LayoutDashboard', 'AreaChart'],
@@ -59,7 +57,7 @@ const packageJson = {
 /** The modules that every size of the app has. */
 function frame(areas) {
   return {
-    'package.json': JSON.stringify(packageJson, null, 2) + '\n',
+    'package.json': json(packageJson),
     'vite.config.ts': `import path from 'node:path';
 import tailwindcss from '@tailwindcss/vite';
 import react from '@vitejs/plugin-react';
@@ -67,6 +65,7 @@ import { defineConfig } from 'vite';
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],
+  define: { __NOTE__: JSON.stringify('configured 0') },
   resolve: { alias: { '@': path.resolve(import.meta.dirname, 'src') } },
 });
 `,
@@ -89,6 +88,10 @@ export default defineConfig({
 
 @theme {
   --color-brand: oklch(0.51 0.23 277);
+}
+
+:root {
+  --edition: 'styled 0';
 }
 
 body {
@@ -135,6 +138,8 @@ ${areas.slice(1).map(([id, name]) => `          <Route path="/${id}" element={<$
     </Layout>
   );
 }
+`,
+    'src/extras.tsx': `export const Extras = () => <p className="text-xs">added 0</p>;
 `,
     'src/lib/cn.ts': `import { type ClassValue, clsx } from 'clsx';
 import { twMerge } from 'tailwind-merge';
@@ -254,13 +259,22 @@ export function useTitle(title: string) {
 }
 `,
     'src/components/Layout.tsx': `import type { ReactNode } from 'react';
+import { Extras } from '@/extras';
 import { Sidebar } from './Sidebar';
+
+declare const __NOTE__: string;
 
 export function Layout({ children }: { children: ReactNode }) {
   return (
     <div className="grid min-h-dvh grid-cols-1 md:grid-cols-[14rem_1fr]">
       <Sidebar />
-      <main className="mx-auto w-full max-w-5xl space-y-6 p-6">{children}</main>
+      <main className="mx-auto w-full max-w-5xl space-y-6 p-6">
+        {children}
+        <footer className="text-slate-400">
+          <p className="text-xs">{__NOTE__}</p>
+          <Extras />
+        </footer>
+      </main>
     </div>
   );
 }
@@ -597,13 +611,7 @@ function main([target, flag, value]) {
   }
   const areas = areasFor(count);
   const files = Object.assign(frame(areas), ...areas.map(area));
-  for (const [name, text] of Object.entries(files)) {
-    const file = path.join(target, name);
-    fs.mkdirSync(path.dirname(file), { recursive: true });
-    fs.writeFileSync(file, text);
-  }
-  const lockfile = path.join(import.meta.dirname, LOCKFILE);
-  if (fs.existsSync(lockfile)) fs.copyFileSync(lockfile, path.join(target, LOCKFILE));
+  write(target, files, import.meta.dirname);
 }
 
 main(process.argv.slice(2));
