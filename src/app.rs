@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
@@ -77,7 +78,7 @@ impl App {
         let live = Arc::new(LiveReleases::new(store.clone()));
         let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode()));
         let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
-        let builder = Builder::new(
+        let builder = Builder::start(
             builder::Parts {
                 data: data.clone(),
                 door: door.clone(),
@@ -89,10 +90,11 @@ impl App {
                 tools: tools.clone(),
             },
             &config.build,
+            config.pool.clone(),
         )?;
         let parts = queue::Parts {
             store: store.clone(),
-            builder,
+            builder: Arc::new(builder),
             data: data.clone(),
             events: events.clone(),
             metrics: metrics.clone(),
@@ -139,7 +141,7 @@ impl App {
 /// Makes the directories, and takes the lock. Private previews are closed to nginx, so that a site file from before they were
 /// private hands every request to us.
 fn prepare(data: &DataDir, private: bool) -> anyhow::Result<File> {
-    for dir in [data.projects(), data.labels(), data.shared_store(), data.layers(), data.runtime()] {
+    for dir in [data.projects(), data.labels(), data.shared_store(), data.layers(), data.workers(), data.runtime()] {
         std::fs::create_dir_all(&dir).map_err(|e| anyhow::anyhow!("cannot make {}: {e}", dir.display()))?;
     }
     let passages = [(data.projects(), !private), (data.labels(), !private), (data.layers(), true)];
@@ -170,6 +172,9 @@ async fn take_up(store: &Store, data: &Arc<DataDir>) -> anyhow::Result<()> {
         if let Err(error) = remove_half_layers(&data) {
             tracing::warn!(%error, "what an interrupted install left could not be removed");
         }
+        if let Err(error) = remove_children(&data.workers(), |_| true) {
+            tracing::warn!(%error, "where an earlier run made its builds could not be emptied");
+        }
     };
     tokio::task::spawn_blocking(clean).await?;
     Ok(put_back_all(store, &cleaned).await?)
@@ -197,10 +202,14 @@ fn put_back_one(row: &ProjectRow, data: &DataDir) {
 
 /// Removes layers whose installation was cut short: the project that wanted one may want another by now.
 fn remove_half_layers(data: &DataDir) -> io::Result<()> {
+    remove_children(&data.layers(), |name| name.starts_with(HALF_LAYER_PREFIX))
+}
+
+fn remove_children(folder: &Path, which: impl Fn(&str) -> bool) -> io::Result<()> {
     let mut result = Ok(());
-    for entry in std::fs::read_dir(data.layers())? {
+    for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(HALF_LAYER_PREFIX) {
+        if which(&entry.file_name().to_string_lossy()) {
             // One that cannot be removed does not keep the others.
             result = remove_tree(&entry.path()).and(result);
         }

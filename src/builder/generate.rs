@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{Job, Run, Script};
+use super::place::Slot;
 use super::worker::Worker;
 use super::{BuildLog, PACKAGE_JSON, workspace};
 use crate::disk::{blocking, remove_tree};
@@ -36,7 +37,7 @@ pub(super) enum Generated {
 }
 
 /// Runs what the project asks for.
-pub(super) async fn run(worker: &Worker, job: &Job, log: &Arc<BuildLog>, cancel: &CancellationToken) -> anyhow::Result<Generated> {
+pub(super) async fn run(worker: &Worker, job: &Job, slot: &Slot, log: &Arc<BuildLog>, cancel: &CancellationToken) -> anyhow::Result<Generated> {
     let (work, app) = (job.work.clone(), job.app.clone());
     let text = blocking(move || match fs::read_to_string(work.join(app).join(PACKAGE_JSON)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -52,7 +53,7 @@ pub(super) async fn run(worker: &Worker, job: &Job, log: &Arc<BuildLog>, cancel:
     };
     let work = job.work.clone();
     blocking(move || workspace::own_copies(&work)).await?;
-    let ended = run_all(worker, job, &scripts, log, cancel).await;
+    let ended = run_all(worker, job, slot, &scripts, log, cancel).await;
     let work = job.work.clone();
     let ended = match ended {
         Ok(None) => match blocking(move || workspace::keep_plain(&work)).await {
@@ -73,10 +74,17 @@ pub(super) async fn run(worker: &Worker, job: &Job, log: &Arc<BuildLog>, cancel:
     ended
 }
 
-async fn run_all(worker: &Worker, job: &Job, scripts: &[Script], log: &Arc<BuildLog>, cancel: &CancellationToken) -> anyhow::Result<Option<Run>> {
+async fn run_all(
+    worker: &Worker,
+    job: &Job,
+    slot: &Slot,
+    scripts: &[Script],
+    log: &Arc<BuildLog>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Option<Run>> {
     for script in scripts {
         log.info(format!("running the script {}, as package.json asks: {}", script.name, script.command));
-        match worker.run_script(job, script, log, cancel).await? {
+        match worker.run_script(job, slot, script, log, cancel).await? {
             Run::Done { .. } => {}
             ended => return Ok(Some(ended)),
         }

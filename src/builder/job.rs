@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::messages::FailureClaim;
+use super::editions::Wish;
+use super::messages::{FailureClaim, LayerClaim};
 use crate::domain::{BuildId, Failure};
 use crate::release::OutputLimits;
 
@@ -33,6 +34,14 @@ pub(super) struct Job {
     pub(super) vite_temp: Vec<PathBuf>,
     /// Whether the build may write into `work`, which then holds copies.
     pub(super) writable: bool,
+    /// Whether a script of the project has written into `work`.
+    pub(super) generated: bool,
+    /// Editions of the layer, newest first.
+    pub(super) editions: Vec<PathBuf>,
+    /// Why none of them can serve, where that is known.
+    pub(super) plain: Option<String>,
+    /// What has changed since the worker's build before; with a `+` in front where it is new or gone.
+    pub(super) changed: Vec<String>,
 }
 
 /// A script of the app's `package.json` that the project wants to have run.
@@ -45,10 +54,7 @@ pub(super) struct Script {
 /// How it went.
 #[derive(Debug)]
 pub(super) enum Run {
-    Done {
-        spa: bool,
-        warnings: Vec<String>,
-    },
+    Done(Box<Done>),
     /// Stopped because it wanted to write this path of the sources, which it may not.
     Refused(String),
     Failed {
@@ -56,15 +62,29 @@ pub(super) enum Run {
         claim: Option<Box<FailureClaim>>,
     },
     Cancelled,
+    /// Nothing was built: this worker cannot, another can.
+    Useless,
+}
+
+/// What a build says of itself.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) spa: bool,
+    pub(super) warnings: Vec<String>,
+    pub(super) layer: LayerClaim,
+    /// Modules that the next edition of the layer should have.
+    pub(super) wants: Vec<String>,
+    /// The same, as far as it can be had.
+    pub(super) wish: Option<Wish>,
 }
 
 impl Job {
     /// The `PATH` of a script of the app: what its package depends on comes first.
-    pub(super) fn search_path(&self, node: &Path) -> OsString {
+    pub(super) fn search_path(&self, work: &Path, node: &Path) -> OsString {
         let mut folders: Vec<PathBuf> = Vec::new();
         let mut folder = Some(Path::new(&self.app));
         while let Some(at) = folder {
-            folders.push(self.work.join(at).join("node_modules/.bin"));
+            folders.push(work.join(at).join("node_modules/.bin"));
             folder = at.parent();
         }
         folders.extend(node.parent().map(Path::to_owned));

@@ -33,6 +33,19 @@ pub(super) enum Message {
         /// Text.
         message: String,
     },
+    /// The job was taken up.
+    Took {},
+    /// Another process is needed: what this one knows of the configuration is out of date.
+    Stale {},
+    /// What builds of a layer need is loaded.
+    Warmed {},
+    /// What came of the layer.
+    Layer(LayerClaim),
+    /// Modules of packages that the next edition of the layer should have.
+    Wants {
+        /// Absolute paths.
+        files: Vec<String>,
+    },
     /// The job failed.
     Failure(FailureClaim),
     /// The build wanted to write into the sources.
@@ -74,6 +87,18 @@ pub(super) struct ConfigClaim {
     _assets_dir: Option<IgnoredAny>,
     #[serde(rename = "entries", default)]
     _entries: Option<IgnoredAny>,
+}
+
+/// What came of the layer in a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LayerClaim {
+    /// The edition that packages come from; none in a plain build.
+    pub(super) edition: Option<String>,
+    /// Why no edition of the layer can serve.
+    pub(super) reason: Option<String>,
+    /// What the project's configuration means for packages.
+    pub(super) variant: Option<String>,
 }
 
 /// Why a job failed.

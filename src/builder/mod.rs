@@ -1,53 +1,59 @@
 //! From one revision's sources to an output that may be published.
 //!
-//! 1. snapshot: `work/` holds exactly the synced sources (after a sync that was cut short: synced anew first)
-//! 2. find the app: Vite in some folder, or files to be served as they are
-//! 3. dependencies: the layer of the project's dependency set, installed where it is new
-//! 4. run the generators that the project names, then its own Vite, in the sandbox; an import that only another layout of the same
-//!    dependencies offers leads back to 3, once for each layout, and is remembered for the set
-//! 5. scan the output
+//! 1. a place to build in, from the pool  2. snapshot: `work/` there holds exactly the synced sources (after a sync that was cut
+//!    short: synced anew first)  3. find the app: Vite in some folder, or files to be served as they are
+//! 4. dependencies, generators, the project's own Vite in the sandbox (`vite.rs`)
+//! 5. look through the output and copy it; the worker stands still meanwhile, and waits for the next build
 //!
 //! Invariant: a project that does not build is data ([`Built::Failed`]); an `Err` is a fault of ours or of
 //! the machine, and only that is tried again.
 
+mod editions;
 mod generate;
 mod install;
 mod job;
 mod lines;
 mod log;
 mod messages;
+mod place;
+mod pool;
+mod session;
+mod vite;
 mod watch;
 mod worker;
 mod workspace;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::disk::{blocking, remove_tree};
 use crate::domain::app_root::{self, App};
-use crate::domain::build::LayerUse;
-use crate::domain::{BuildRecord, DataDir, Failure, FailureKind, Manifest, Mode, ProjectDir, ProjectId, SourcePath};
+use crate::domain::{BuildId, BuildRecord, DataDir, Failure, FailureKind, Manifest, Mode, ProjectDir, ProjectId, Revision, SourcePath};
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
-use crate::release::{OutputLimits, ScanError, Scanned, scan};
+use crate::release::{OutputLimits, ScanError, Scanned, collect, live_build};
 use crate::sandbox::{Door, Tool};
 use crate::state::Store;
 use crate::sync::{SyncFiles, SyncScope, Syncer};
-use generate::Generated;
+use editions::Editions;
+pub use editions::Wish;
+use install::Installer;
 pub use install::Outage as InstallOutage;
 pub use install::{Checked, Damage, check_store};
-use install::{Installer, Layer, LayerResult};
-use job::{Job, Limits, MB, Run};
+use job::{Done, Limits, MB, Run};
 pub use log::{BuildLog, LogWriter, read_log};
-use messages::FailureClaim;
+use place::Place;
+use pool::Pool;
 use worker::Worker;
 pub use worker::write_runtime;
 
@@ -57,8 +63,8 @@ const PACKAGE_JSON: &str = "package.json";
 /// What became of a build.
 #[derive(Debug)]
 pub enum Built {
-    /// Scanned and ready in the release's folder aside.
-    Output(Scanned),
+    /// Looked through and ready in the release's folder aside; and what a layer should have for the next build.
+    Output(Scanned, Option<Wish>),
     /// The project does not build.
     Failed(Failure),
     /// Stopped on request; nothing of it runs any more.
@@ -76,6 +82,8 @@ pub struct BuildRequest<'a> {
     pub log: &'a Arc<BuildLog>,
     /// Stops it.
     pub cancel: &'a CancellationToken,
+    /// Set once the build is under way in a worker that knows the project: stopping it would make the next one slower, not sooner.
+    pub soon_done: &'a AtomicBool,
 }
 
 /// The programs that builds need, as found at start.
@@ -128,19 +136,34 @@ pub struct Builder {
     log_writer: LogWriter,
     log_bytes: u64,
     installer: Installer,
-    worker: Worker,
+    worker: Arc<Worker>,
+    pool: Arc<Pool>,
+    editions: Editions,
     output: OutputLimits,
-    /// Projects whose builds write into their sources. Forgotten with the project and at a restart: each then finds out once more.
-    writers: Mutex<HashSet<ProjectId>>,
+    learnt: Mutex<HashMap<ProjectId, Learnt>>,
+    /// Builds that are made ahead for projects, see [`Builder::improve`].
+    rehearsals: Mutex<HashMap<ProjectId, CancellationToken>>,
+}
+
+/// What builds of a project have taught. Forgotten with the project and at a restart: then it is found out once more.
+#[derive(Debug, Default)]
+struct Learnt {
+    /// Its builds write into their sources.
+    writes: bool,
+    /// Why the layer cannot serve it, and which editions of the layer there were then.
+    plain: Option<(Vec<PathBuf>, String)>,
 }
 
 impl Builder {
-    /// Wires a builder.
-    pub fn new(parts: Parts, config: &config::Build) -> io::Result<Self> {
+    /// Wires a builder. Inside of the runtime that will run its workers.
+    pub fn start(parts: Parts, config: &config::Build, pool: config::Pool) -> io::Result<Self> {
         let output = OutputLimits { files: config.output_files.into(), bytes: u64::from(config.output_mb) * MB };
         let limits = Limits { time: Duration::from_secs(config.timeout_s.into()), memory_mb: config.memory_mb, output };
-        let installer = Installer::new(parts.door.clone(), parts.data.clone(), parts.store, &parts.tools, config).map_err(io::Error::other)?;
-        let worker = Worker::new(parts.door, parts.data.clone(), parts.tools.node, limits);
+        let installer =
+            Installer::new(parts.door.clone(), parts.data.clone(), parts.store.clone(), &parts.tools, config).map_err(io::Error::other)?;
+        let worker = Arc::new(Worker::new(parts.door.clone(), parts.data.clone(), parts.tools.node, limits));
+        let pool = Pool::start(worker.clone(), parts.data.clone(), parts.metrics.clone(), pool, parts.door);
+        let editions = Editions::new(worker.clone(), parts.data.clone(), parts.store, output);
         Ok(Self {
             data: parts.data,
             syncer: parts.syncer,
@@ -151,8 +174,11 @@ impl Builder {
             log_bytes: u64::from(config.log_kb) * 1024,
             installer,
             worker,
+            pool,
+            editions,
             output,
-            writers: Mutex::default(),
+            learnt: Mutex::default(),
+            rehearsals: Mutex::default(),
         })
     }
 
@@ -165,64 +191,111 @@ impl Builder {
 
     /// Builds the project's sources as they are now into the release's folder aside, filling in `record`.
     pub async fn build(&self, request: BuildRequest<'_>, record: &mut BuildRecord) -> anyhow::Result<Built> {
+        self.stop_rehearsal(request.project);
+        let mut place = self.pool.take(request.project).await?;
+        let made = self.make(&request, record, &mut place).await;
+        let built = match made {
+            Ok(Run::Done(done)) => self.collect(&request, record, &place, done).await,
+            Ok(Run::Cancelled) => Ok(Built::Cancelled),
+            Ok(Run::Failed { failure, .. }) => Ok(Built::Failed(failure)),
+            Ok(Run::Refused(path)) => Ok(Built::Failed(Failure::new(FailureKind::Config, format!("the build may not write {path}")))),
+            Ok(Run::Useless) => Err(anyhow::anyhow!("no worker could build this")),
+            Err(error) => Err(error),
+        };
+        self.pool.give_back(request.project, place);
+        if !matches!(built, Ok(Built::Output(..))) {
+            let aside = self.data.project(request.project).release_aside(record.build_id);
+            if let Err(error) = blocking(move || remove_tree(&aside)).await {
+                // The next start tries again; how the build went is more important.
+                tracing::warn!(project = %request.project, build = %record.build_id, %error, "a failed build's output could not be removed");
+            }
+        }
+        built
+    }
+
+    /// What nobody waits for: the layer's next edition, as a build wished, and a worker that has built the project with it, so that the
+    /// next edit finds both.
+    pub async fn improve(self: &Arc<Self>, project: &ProjectId, wish: Wish) {
+        match self.editions.make(&wish).await {
+            Ok(true) => self.rehearse(project).await,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%project, error = format!("{error:#}"), "the layer's next edition could not be made"),
+        }
+    }
+
+    /// Builds once for nobody to see: whoever edits next finds a worker that knows the project.
+    async fn rehearse(&self, project: &ProjectId) {
+        let cancel = CancellationToken::new();
+        self.rehearsals().insert(project.clone(), cancel.clone());
+        let mut record = BuildRecord::begun(BuildId::from_parts(0, rand::random()), Revision(0), Timestamp::now());
+        let log = match BuildLog::silent(self.log_writer.clone(), self.log_bytes) {
+            Ok(log) => Arc::new(log),
+            Err(error) => return tracing::warn!(%error, "nothing can be built ahead"),
+        };
+        let request = BuildRequest { project, clean: false, log: &log, cancel: &cancel, soon_done: &AtomicBool::new(false) };
+        let Ok(mut place) = self.pool.take(project).await else { return };
+        let run = self.make(&request, &mut record, &mut place).await;
+        tracing::debug!(%project, mode = ?record.mode, took = ?record.timings_ms.build, built = matches!(run, Ok(Run::Done(_))), "built ahead");
+        if cancel.is_cancelled() {
+            // A build has begun meanwhile, in a place of its own.
+            place.dismiss().await;
+        }
+        self.pool.give_back(project, place);
+        if !cancel.is_cancelled() {
+            self.rehearsals().remove(project);
+        }
+    }
+
+    fn stop_rehearsal(&self, project: &ProjectId) {
+        if let Some(rehearsal) = self.rehearsals().remove(project) {
+            rehearsal.cancel();
+        }
+    }
+
+    fn rehearsals(&self) -> MutexGuard<'_, HashMap<ProjectId, CancellationToken>> {
+        self.rehearsals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Steps 2 to 4: afterwards the output lies in the place, and nothing there moves.
+    async fn make(&self, request: &BuildRequest<'_>, record: &mut BuildRecord, place: &mut Place) -> anyhow::Result<Run> {
         let dir = self.data.project(request.project);
         let manifest = tokio::select! {
-            manifest = self.snapshot(&request, &dir) => manifest?,
+            manifest = self.snapshot(request, &dir, place) => manifest?,
             // A deletion holds the project's lock while it waits for the build's end.
-            () = request.cancel.cancelled() => return Ok(Built::Cancelled),
+            () = request.cancel.cancelled() => return Ok(Run::Cancelled),
         };
-        let out = dir.release_aside(record.build_id);
-        let app = match find_app(&dir, &manifest).await? {
+        let app = match find_app(&place.slot.work(), &manifest).await? {
             Ok(app) => app,
-            Err(failure) => return Ok(Built::Failed(failure)),
+            Err(failure) => return Ok(Run::Failed { failure, claim: None }),
         };
-        let made = match app {
+        match app {
             App::Static(folder) => {
                 record.mode = Some(Mode::Static);
                 request.log.info("no Vite in this project: its files are served as they are");
-                let (work, out) = (dir.work().join(folder), out.clone());
+                let (work, out) = (place.slot.work().join(folder), place.slot.out());
                 blocking(move || copy_tree(&work, &out)).await?;
-                Run::Done { spa: false, warnings: Vec::new() }
+                Ok(Run::Done(Box::default()))
             }
             App::Vite(folder) => {
                 record.mode = Some(Mode::Plain);
-                self.build_with_vite(&request, record, &dir, &manifest, folder).await?
+                self.build_with_vite(request, record, place, &manifest, folder).await
             }
-        };
-        let built = match made {
-            Run::Cancelled => Built::Cancelled,
-            Run::Failed { failure, .. } => Built::Failed(failure),
-            Run::Refused(path) => Built::Failed(Failure::new(FailureKind::Config, format!("the build may not write {path}"))),
-            Run::Done { spa, warnings } => {
-                record.spa = spa;
-                record.warnings = warnings;
-                self.scan(&out).await?
-            }
-        };
-        if !matches!(built, Built::Output(_))
-            && let Err(error) = blocking(move || remove_tree(&out)).await
-        {
-            // The next start tries again; how the build went is more important.
-            tracing::warn!(project = %request.project, build = %record.build_id, %error, "a failed build's output could not be removed");
         }
-        Ok(built)
     }
 
-    /// Step 1.
-    async fn snapshot(&self, request: &BuildRequest<'_>, dir: &ProjectDir) -> anyhow::Result<Manifest> {
+    /// Step 2.
+    async fn snapshot(&self, request: &BuildRequest<'_>, dir: &ProjectDir, place: &mut Place) -> anyhow::Result<Manifest> {
         let _guard = self.locks.lock(request.project).await;
         let files = SyncFiles::new(dir.clone());
+        if request.clean {
+            place.dismiss().await;
+            *place = Place::create(&self.data).await?;
+        }
         for last_try in [false, true] {
             if let Some(manifest) = files.read().await? {
-                let (into, of) = (dir.clone(), manifest.clone());
-                let clean = request.clean;
-                let refreshed = blocking(move || {
-                    if clean {
-                        remove_tree(&into.work())?;
-                    }
-                    workspace::refresh(&into, &of)
-                });
-                match refreshed.await {
+                place.turn_to(&manifest);
+                let (from, work, of) = (dir.clone(), place.slot.work(), manifest.clone());
+                match blocking(move || workspace::refresh(&from, &work, &of)).await {
                     Ok(()) => return Ok(manifest),
                     Err(e) if e.kind() == io::ErrorKind::NotFound && !last_try => {}
                     Err(e) => return Err(e.into()),
@@ -235,148 +308,38 @@ impl Builder {
         anyhow::bail!("the sources could not be completed")
     }
 
-    /// Steps 3 and 4.
-    async fn build_with_vite(
-        &self,
-        request: &BuildRequest<'_>,
-        record: &mut BuildRecord,
-        dir: &ProjectDir,
-        manifest: &Manifest,
-        folder: String,
-    ) -> anyhow::Result<Run> {
-        if let Some(why) = self.worker.missing() {
-            return Ok(Run::Failed { failure: Failure::new(FailureKind::Internal, why), claim: None });
-        }
-        let set = match self.installer.read_set(dir, manifest, &folder, request.log).await? {
-            Ok(set) => set,
-            Err(failure) => return Ok(Run::Failed { failure, claim: None }),
-        };
-        let mut job = Job {
-            build: record.build_id,
-            work: dir.work(),
-            app: folder,
-            out: dir.release_aside(record.build_id),
-            vite_temp: Vec::new(),
-            writable: self.worker.needs_copies() || self.is_writer(request.project),
-        };
-        let mut layout = self.installer.known_layout(&set).await?;
-        let mut generated = false;
-        loop {
-            let begun = Instant::now();
-            let result = self.installer.layer(&set, layout, request.log, request.cancel).await;
-            if !matches!(&result, Ok(LayerResult::Ready(layer)) if layer.hit) {
-                record.timings_ms.install += millis(begun.elapsed());
-            }
-            let layer = match result? {
-                LayerResult::Ready(layer) => layer,
-                LayerResult::Failed(failure) => return Ok(Run::Failed { failure, claim: None }),
-                LayerResult::Cancelled => return Ok(Run::Cancelled),
-            };
-            self.note_layer(record, &layer, begun.elapsed());
-            job.vite_temp = self.prepare(&job, &layer).await?;
-            let begun = Instant::now();
-            if !generated {
-                let ended = generate::run(&self.worker, &job, request.log, request.cancel).await;
-                record.timings_ms.build += millis(begun.elapsed());
-                match ended? {
-                    Generated::Nothing => {}
-                    Generated::Done => job.vite_temp = self.prepare(&job, &layer).await?,
-                    Generated::Ended(run) => return Ok(run),
-                }
-                generated = true;
-            }
-            let begun = Instant::now();
-            let run = self.run_worker(&job, request).await?;
-            let elapsed = begun.elapsed();
-            record.timings_ms.build += millis(elapsed);
-            self.metrics.build_seconds.with_label_values(&["build"]).observe(elapsed.as_secs_f64());
-            if let Run::Refused(path) = &run {
-                request.log.info(format!("the build writes into its sources ({path}): it begins anew with copies of them"));
-                self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(request.project.clone());
-                job.writable = true;
-                continue;
-            }
-            let Run::Failed { claim: Some(claim), .. } = &run else { return Ok(run) };
-            match other_layout(&layer, claim) {
-                Some((next, reason)) => {
-                    request.log.warn(format!("{reason}: trying again with the {} layout", next.as_str()));
-                    self.installer.learn(&set, next, &reason).await?;
-                    layout = next;
-                }
-                None => return Ok(run),
-            }
-        }
-    }
-
-    /// Forgets what was learnt of a project that was deleted.
-    pub fn forget(&self, project: &ProjectId) {
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(project);
-    }
-
-    fn is_writer(&self, project: &ProjectId) -> bool {
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner).contains(project)
-    }
-
-    /// Where the build may write into the sources it gets copies, and only plain files of what it leaves stay: this daemon walks `work/`.
-    async fn run_worker(&self, job: &Job, request: &BuildRequest<'_>) -> anyhow::Result<Run> {
-        if !job.writable {
-            return self.worker.run(job, request.log, request.cancel).await;
-        }
-        let work = job.work.clone();
-        blocking(move || workspace::own_copies(&work)).await?;
-        let run = self.worker.run(job, request.log, request.cancel).await;
-        let work = job.work.clone();
-        blocking(move || workspace::keep_plain(&work).or_else(|_| remove_tree(&work))).await?;
-        run
-    }
-
-    fn note_layer(&self, record: &mut BuildRecord, layer: &Layer, elapsed: Duration) {
-        record.layer = if layer.hit && record.layer != LayerUse::Miss { LayerUse::Hit } else { LayerUse::Miss };
-        record.lockfile = Some(layer.lockfile.clone());
-        self.metrics.layer.with_label_values(&[if layer.hit { "hit" } else { "miss" }]).inc();
-        if !layer.hit {
-            self.metrics.build_seconds.with_label_values(&["install"]).observe(elapsed.as_secs_f64());
-        }
-    }
-
-    /// An empty output folder, and the layer's dependencies in place.
-    async fn prepare(&self, job: &Job, layer: &Layer) -> io::Result<Vec<PathBuf>> {
-        let (out, work, app) = (job.out.clone(), job.work.clone(), job.app.clone());
-        let layer = layer.clone();
-        blocking(move || {
-            remove_tree(&out)?;
-            std::fs::create_dir_all(&out)?;
-            workspace::link_dependencies(&work, &layer, &app)
-        })
-        .await
-    }
-
     /// Step 5.
-    async fn scan(&self, out: &Path) -> anyhow::Result<Built> {
-        let (out, limits) = (out.to_owned(), self.output);
-        match spawn_blocking(move || scan(&out, limits)).await? {
+    async fn collect(&self, request: &BuildRequest<'_>, record: &mut BuildRecord, place: &Place, done: Box<Done>) -> anyhow::Result<Built> {
+        let dir = self.data.project(request.project);
+        let (out, limits, aside) = (place.slot.out(), self.output, dir.release_aside(record.build_id));
+        record.spa = done.spa;
+        record.warnings = done.warnings;
+        let collected = spawn_blocking(move || {
+            let before = live_build(&dir).map(|build| dir.release(build));
+            collect(&out, &aside, before.as_deref(), limits)
+        });
+        match collected.await? {
             Ok(scanned) if scanned.files.is_empty() => Ok(Built::Failed(Failure::new(FailureKind::Output, "the build wrote no files"))),
-            Ok(scanned) => Ok(Built::Output(scanned)),
+            Ok(scanned) => Ok(Built::Output(scanned, done.wish)),
             Err(ScanError::Rejected(failure)) => Ok(Built::Failed(failure)),
             Err(ScanError::Io(e)) => Err(e.into()),
         }
     }
-}
 
-/// Whether another layout of the same dependencies would offer what could not be resolved.
-fn other_layout(layer: &Layer, claim: &FailureClaim) -> Option<(install::Layout, String)> {
-    let (package, by_project) = claim.unresolved_package()?;
-    if !layer.contains(package) {
-        return None;
+    /// Forgets what was learnt of a project that was deleted, and ends what waits for its next build.
+    pub async fn forget(&self, project: &ProjectId) {
+        self.stop_rehearsal(project);
+        self.learnt().remove(project);
+        self.pool.forget(project).await;
     }
-    let next = layer.layout.next(by_project)?;
-    let who = if by_project { "the project" } else { "one of its dependencies" };
-    Some((next, format!("{who} imports {package}, which it does not declare")))
+
+    fn learnt(&self) -> MutexGuard<'_, HashMap<ProjectId, Learnt>> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Step 2.
-async fn find_app(dir: &ProjectDir, manifest: &Manifest) -> anyhow::Result<Result<App, Failure>> {
-    let (work, paths) = (dir.work(), manifest.files.keys().cloned().collect::<Vec<_>>());
+async fn find_app(work: &Path, manifest: &Manifest) -> anyhow::Result<Result<App, Failure>> {
+    let (work, paths) = (work.to_owned(), manifest.files.keys().cloned().collect::<Vec<_>>());
     let found = blocking(move || {
         let mut dependents = BTreeSet::new();
         for path in paths.iter().map(SourcePath::as_str).filter(|path| is_package_json(path)) {
@@ -428,10 +391,6 @@ fn copy_tree(from: &Path, into: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

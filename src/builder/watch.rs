@@ -5,22 +5,24 @@
 //! Invariant: limits go before lines, so that a flood of lines does not keep a build from its limits.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{ChildStderr, ChildStdout};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::process::ChildStderr;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::job::{Job, Limits, MB, Run, Script};
+use super::job::{Done, Job, Limits, MB, Run, Script};
 use super::lines::Lines;
 use super::log::BuildLog;
-use super::messages::{ConfigClaim, FailureClaim, Message, parse};
+use super::messages::{ConfigClaim, FailureClaim, LayerClaim, Message, parse};
+use super::session::Session;
 use crate::domain::build::truncate;
 use crate::domain::{Failure, FailureKind};
 use crate::events::Level;
 use crate::release::{OutputLimits, UNLISTED};
-use crate::sandbox::{Child, Ended, TASKS_MAX, WATCH_INTERVAL};
+use crate::sandbox::{Ended, TASKS_MAX, WATCH_INTERVAL};
 
 /// Warnings that a build's record keeps, and the longest of them, in characters.
 const WARNINGS_MAX: usize = 10;
@@ -30,13 +32,38 @@ const HEAP_EXHAUSTED: &str = "heap out of memory";
 /// What the shell and bubblewrap call the end by SIGKILL: the kernel's answer to too much memory.
 const KILLED_CODE: i32 = 128 + 9;
 
+/// A worker that has built before takes up its next job within this time, or is not asked any more.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+/// What a build printed is in the pipe when it says that it is done: longer than this nobody waits for it.
+const PRINTED_WITHIN: Duration = Duration::from_millis(500);
+/// The last line that a build prints; its id follows.
+const END_OF_PRINTED: &str = "previewd:end ";
+/// Modules that one build may want from the next edition, and the longest path of one.
+const WANTS_MAX: usize = 2_000;
+const WANT_BYTES_MAX: usize = 1_024;
+/// Longest text that says what a configuration means for packages.
+const VARIANT_BYTES_MAX: usize = 16 * 1024;
+
 #[derive(Serialize)]
 struct JobLine<'a> {
     job: String,
+    work: &'a Path,
     root: &'a Path,
     out_dir: &'a Path,
     cache_dir: &'a Path,
     mode: &'a str,
+    editions: &'a [PathBuf],
+    plain: Option<&'a str>,
+    changed: &'a [String],
+}
+
+/// Where things are for the worker.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) work: PathBuf,
+    pub(super) out: PathBuf,
+    /// Where Vite may keep what it likes.
+    pub(super) cache: PathBuf,
 }
 
 /// What ended the watching.
@@ -44,6 +71,10 @@ pub(super) enum Verdict {
     Done,
     Failed(FailureClaim),
     Refused(String),
+    /// It cannot build this any more; another can.
+    Stale,
+    /// It was told, and did nothing.
+    Stuck,
     /// It ended without a word.
     Silent,
     TimedOut,
@@ -54,28 +85,44 @@ pub(super) enum Verdict {
     Cancelled,
 }
 
-/// A child's standard error, line by line.
-pub(super) type Printed = Lines<ChildStderr>;
-
 pub(super) struct Watch<'a> {
     job: &'a Job,
     /// What runs, if it is not Vite.
     script: Option<&'a Script>,
-    /// Where Vite may keep what it likes.
-    cache: PathBuf,
+    shown: Shown,
     log: &'a BuildLog,
     limits: Limits,
     /// What the sources may grow to, where a build may write into them.
     sources: Option<OutputLimits>,
     config: Option<ConfigClaim>,
+    layer: LayerClaim,
+    wants: Vec<String>,
     warnings: Vec<String>,
     heap_exhausted: bool,
+    /// The worker took the job up.
+    taken: bool,
+    /// All that the build printed was read.
+    printed_all: bool,
 }
 
 impl<'a> Watch<'a> {
-    /// Of the worker; `cache` is where Vite may keep what it likes.
-    pub(super) fn vite(job: &'a Job, log: &'a BuildLog, limits: Limits, cache: PathBuf) -> Self {
-        Self { job, script: None, cache, log, limits, sources: None, config: None, warnings: Vec::new(), heap_exhausted: false }
+    /// Of the worker.
+    pub(super) fn vite(job: &'a Job, log: &'a BuildLog, limits: Limits, shown: Shown) -> Self {
+        Self {
+            job,
+            script: None,
+            shown,
+            log,
+            limits,
+            sources: None,
+            config: None,
+            layer: LayerClaim::default(),
+            wants: Vec::new(),
+            warnings: Vec::new(),
+            heap_exhausted: false,
+            taken: false,
+            printed_all: false,
+        }
     }
 
     /// Also over the sources, which the build may write into.
@@ -85,35 +132,42 @@ impl<'a> Watch<'a> {
 
     /// Of a script.
     pub(super) fn script(job: &'a Job, log: &'a BuildLog, limits: Limits, script: &'a Script) -> Self {
-        Self { script: Some(script), ..Self::vite(job, log, limits, PathBuf::new()) }
+        Self { script: Some(script), ..Self::vite(job, log, limits, Shown::default()) }
     }
 
-    /// Steps 1 and 2. Also what was printed and not read yet: [`Self::read_out`] takes it once the child is gone.
-    pub(super) async fn follow(&mut self, child: &mut Child, cancel: &CancellationToken) -> (Verdict, Option<Printed>) {
-        let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.take_stdin(), child.take_stdout(), child.take_stderr()) else {
-            return (Verdict::Silent, None);
-        };
+    /// Steps 1 and 2.
+    pub(super) async fn follow(&mut self, session: &mut Session, cancel: &CancellationToken) -> Verdict {
         if self.script.is_none() {
             // A worker that died already is noticed below.
-            let _ = stdin.write_all(self.job_line().as_bytes()).await;
+            let _ = session.stdin.write_all(self.job_line().as_bytes()).await;
         }
-        let mut printed = Lines::new(stderr);
-        let verdict = self.until_verdict(child, Lines::new(stdout), &mut printed, cancel).await;
-        // Standard input stays open until here: some tools take its end for theirs.
-        drop(stdin);
-        (verdict, Some(printed))
+        let verdict = self.until_verdict(session, cancel).await;
+        if matches!(verdict, Verdict::Done | Verdict::Failed(_)) && self.script.is_none() {
+            let rest = async {
+                while !self.printed_all
+                    && let Some(line) = session.err.next().await
+                {
+                    self.take_err(&line);
+                }
+            };
+            let _ = timeout(PRINTED_WITHIN, rest).await;
+        }
+        verdict
     }
 
     /// The rest of what was printed, once nothing can print any more: the pipe holds little, and has an end.
-    pub(super) async fn read_out(&mut self, mut printed: Printed) {
+    pub(super) async fn read_out(&mut self, mut printed: Lines<ChildStderr>) {
         while let Some(line) = printed.next().await {
             self.take_err(&line);
         }
     }
 
-    async fn until_verdict(&mut self, child: &mut Child, mut out: Lines<ChildStdout>, err: &mut Printed, cancel: &CancellationToken) -> Verdict {
+    async fn until_verdict(&mut self, session: &mut Session, cancel: &CancellationToken) -> Verdict {
+        let Session { child, out, err, .. } = session;
         let deadline = sleep_until(Instant::now() + self.limits.time);
-        tokio::pin!(deadline);
+        let taken_by = sleep_until(Instant::now() + TAKEN_WITHIN);
+        tokio::pin!(deadline, taken_by);
+        let waits_for_start = session.jobs > 0;
         let mut watch = interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut out_open, mut err_open) = (true, true);
@@ -123,6 +177,7 @@ impl<'a> Watch<'a> {
                 biased;
                 () = cancel.cancelled() => return Verdict::Cancelled,
                 () = &mut deadline => return Verdict::TimedOut,
+                () = &mut taken_by, if waits_for_start && !self.taken => return Verdict::Stuck,
                 _ = watch.tick() => {
                     let usage = child.usage(TASKS_MAX).await;
                     if usage.tasks > TASKS_MAX {
@@ -153,8 +208,19 @@ impl<'a> Watch<'a> {
     }
 
     fn job_line(&self) -> String {
-        let root = self.job.work.join(&self.job.app);
-        let line = JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production" };
+        let Shown { work, out, cache } = &self.shown;
+        let root = work.join(&self.job.app);
+        let line = JobLine {
+            job: self.job.build.to_string(),
+            work,
+            root: &root,
+            out_dir: out,
+            cache_dir: cache,
+            mode: "production",
+            editions: &self.job.editions,
+            plain: self.job.plain.as_deref(),
+            changed: &self.job.changed,
+        };
         // Paths below a data directory that is not UTF-8 cannot be told to Node either.
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
     }
@@ -164,7 +230,14 @@ impl<'a> Watch<'a> {
         match parse(line).filter(|_| self.script.is_none()) {
             // Where the build may write, what it could not is another fault, and its own to report.
             Some(Message::Refused { path }) if !self.job.writable => return Some(Verdict::Refused(truncate(path, WARNING_CHARS_MAX))),
-            Some(Message::Ready { .. } | Message::Refused { .. }) => {}
+            Some(Message::Took {}) => self.taken = true,
+            Some(Message::Stale {}) => return Some(Verdict::Stale),
+            Some(Message::Layer(claim)) if claim.variant.as_ref().is_none_or(|variant| variant.len() <= VARIANT_BYTES_MAX) => self.layer = claim,
+            Some(Message::Layer(_) | Message::Ready { .. } | Message::Refused { .. } | Message::Warmed {}) => {}
+            Some(Message::Wants { files }) => {
+                let room = WANTS_MAX.saturating_sub(self.wants.len());
+                self.wants.extend(files.into_iter().filter(|file| file.len() <= WANT_BYTES_MAX).take(room));
+            }
             // Once: a build has one, whoever says another.
             Some(Message::Config(_)) if self.config.is_some() => {}
             Some(Message::Config(config)) => {
@@ -193,6 +266,10 @@ impl<'a> Watch<'a> {
     }
 
     fn take_err(&mut self, line: &str) {
+        if line.strip_prefix(END_OF_PRINTED).is_some_and(|build| build == self.job.build.to_string()) {
+            self.printed_all = true;
+            return;
+        }
         self.heap_exhausted |= line.contains(HEAP_EXHAUSTED);
         self.log.add(Level::Info, line);
     }
@@ -212,11 +289,20 @@ impl<'a> Watch<'a> {
         Run::Failed { failure: Failure::new(FailureKind::Memory, message), claim: None }
     }
 
-    pub(super) fn conclude(self, verdict: Verdict, ended: Ended) -> Run {
+    /// Step 3; `ended` is how the process ended, if it did.
+    pub(super) fn conclude(self, verdict: Verdict, ended: Option<Ended>) -> Run {
+        let ended = ended.unwrap_or(Ended { code: None, confirmed: true, out_of_memory: None });
         let code = ended.code;
         let failed = |kind, message: String| Run::Failed { failure: Failure::new(kind, message), claim: None };
         match verdict {
-            Verdict::Done => Run::Done { spa: self.config.as_ref().is_some_and(|config| config.spa), warnings: self.warnings },
+            Verdict::Done => Run::Done(Box::new(Done {
+                spa: self.config.as_ref().is_some_and(|config| config.spa),
+                warnings: self.warnings,
+                layer: self.layer,
+                wants: self.wants,
+                wish: None,
+            })),
+            Verdict::Stale | Verdict::Stuck => Run::Useless,
             Verdict::Refused(path) => Run::Refused(path),
             Verdict::Cancelled => Run::Cancelled,
             Verdict::TimedOut => {
@@ -233,7 +319,7 @@ impl<'a> Watch<'a> {
             Verdict::LogFlood => failed(FailureKind::Output, "the build wrote far more than build.log_kb to its log and was stopped".into()),
             Verdict::OutputFlood(failure) => Run::Failed { failure, claim: None },
             Verdict::Silent if self.heap_exhausted || (code == Some(KILLED_CODE) && ended.out_of_memory.is_none()) => self.out_of_memory(),
-            Verdict::Silent if self.script.is_some() && code == Some(0) => Run::Done { spa: false, warnings: Vec::new() },
+            Verdict::Silent if self.script.is_some() && code == Some(0) => Run::Done(Box::default()),
             Verdict::Silent => {
                 let how = code.map_or("was killed".to_owned(), |code| format!("ended with exit code {code}"));
                 if let Some(script) = self.script {

@@ -1,8 +1,13 @@
 // The Vite worker: runs inside the sandbox and drives the project's own Vite (4 to 8) through its public JavaScript API.
 // One job a line on stdin, JSON messages on the real stdout, everything that the project prints on stderr.
 //
-// 1. `ready`, once  2. per job: load the project's Vite  3. `config`: resolved, forced and checked  4. `log`s
-// 5. exactly one `done` or `failure`
+// 1. `ready`, once  2. perhaps a job to warm up: what a layer's builds need is loaded, no project is there yet  3. per build: `took`
+// 4. the project's Vite; `config`: resolved, forced and checked  5. `log`s  6. what came of the layer  7. exactly one `done`, `failure`
+// or `stale`
+//
+// A process builds one project, again and again: what Vite and its plugins made of the configuration is kept for the next build, until
+// a file that it was made from changes (`stale`: another process is needed). An edition of the layer that turns out not to fit leads
+// to a plain build, at once.
 //
 // Invariant: all messages are claims. Code of the project runs in this same process and could forge any of them, so the daemon
 // checks the output folder itself and relies on this file only for what it tells the user.
@@ -10,10 +15,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
-import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Refusal, describeFailure, plain, warningsOf } from './worker-diagnostics.mjs';
+import { LayeredBuild } from './worker-layer.mjs';
+import { concerns, noteReads, watchReads } from './worker-reads.mjs';
+import { loadVite, resolveFrom } from './worker-vite.mjs';
 import { watchWrites } from './worker-writes.mjs';
 
 const MAX_LINE_BYTES = 64 * 1024;
@@ -24,8 +31,6 @@ const WRITE_RETRY_MS = 2;
 const CONFIG_FILES = ['js', 'mjs', 'ts', 'cjs', 'mts', 'cts'].map((extension) => `vite.config.${extension}`);
 /** Vite before 6 writes the bundled config beside the original, which is read-only here. */
 const FIRST_MAJOR_WITH_VITE_TEMP = 6;
-/** Before it there are no relative assets (`renderBuiltUrl`), and esbuild came by an install script. */
-const FIRST_MAJOR = 3;
 
 /** They build nothing, cost seconds and end the build over what `vite` itself does not care for: type and lint errors. */
 const CHECKERS = /^(?:vite-plugin-checker|vite-plugin-eslint2?|vite:eslint|vite:stylelint|vite-plugin-stylelint)$/;
@@ -39,9 +44,18 @@ const SERVER_FRAMEWORKS = [
   ['React Router', /^react-router$/],
 ];
 
+/** Packages that builds load besides Vite, as far as their names tell. */
+const BUILD_TOOLS =
+  /^(?:@vitejs\/plugin-|vite-plugin-|vite-tsconfig-paths$|@tailwindcss\/|tailwindcss$|postcss$|autoprefixer$|@sveltejs\/vite-plugin|@preact\/preset|unplugin-|rollup-plugin|lovable-tagger$)/;
+const WANTS_AT_ONCE = 50;
+/** Ends what a build printed on stderr, which is another pipe than that of the messages. */
+const END_OF_PRINTED = 'previewd:end';
+
 const exitForReal = process.reallyExit.bind(process);
 /** The job that is running; what user code throws outside of any promise of ours is blamed on it. */
 let current = null;
+/** What is kept from build to build. */
+let session = null;
 
 // --- messages ---------------------------------------------------------------------------------------------------------------------
 
@@ -82,6 +96,7 @@ function settle(job, message) {
   if (job.settled) return;
   job.settled = true;
   if (job.stub) fs.rmSync(job.stub, { force: true });
+  writeAll(2, Buffer.from(`\n${END_OF_PRINTED} ${job.job}\n`));
   send(message);
   job.finish();
 }
@@ -140,26 +155,6 @@ function caller() {
 
 // --- the project's Vite and its config --------------------------------------------------------------------------------------------
 
-/** The file is named, not looked up in `exports`: it is the ESM entry of all of 4 to 8, and `require` conditions pick another one. */
-async function loadVite(root) {
-  const manifest = resolveFrom(root, 'vite/package.json');
-  if (!manifest) throw new Refusal('config', 'This project does not depend on Vite: no "vite" package was found from its folder.');
-  const vite = await import(pathToFileURL(path.join(path.dirname(manifest), 'dist/node/index.js')));
-  // What a package in Vite's place has in its manifest is a version of its own.
-  const version = vite.version ?? JSON.parse(fs.readFileSync(manifest, 'utf8')).version;
-  const major = Number.parseInt(version, 10);
-  if (major < FIRST_MAJOR) throw new Refusal('config', `This project uses Vite ${version}; previews are built by Vite ${FIRST_MAJOR} or newer.`);
-  return { ...vite, major, bundler: vite.rolldownVersion ? 'rolldown' : 'rollup' };
-}
-
-function resolveFrom(root, specifier) {
-  try {
-    return createRequire(path.join(root, 'package.json')).resolve(specifier);
-  } catch {
-    return undefined;
-  }
-}
-
 const findConfigFile = (root) => CONFIG_FILES.map((name) => path.join(root, name)).find((file) => fs.existsSync(file));
 
 /**
@@ -190,30 +185,30 @@ function isModule({ configFile, root }) {
 }
 
 /** `root` is not given: inline options would win over a config that says `root: 'client'`; the working directory is the default. */
-function inlineConfig(job, vite) {
+function inlineConfig(kept) {
   return {
-    configFile: writableConfigFile(job, vite.major) ?? false,
-    mode: job.mode,
+    configFile: writableConfigFile(kept.job, kept.vite.major) ?? false,
+    mode: kept.job.mode,
     clearScreen: false,
     // Takes away only the reporter, which in Vite 8 is native and writes to fd 1 past us; the logger below gets every level.
     logLevel: 'warn',
-    customLogger: loggerOf(job),
-    plugins: [previewPlugin(job, vite)],
+    customLogger: loggerOf(kept),
+    plugins: [kept.layer.plugin(), previewPlugin(kept)],
   };
 }
 
-function loggerOf(job) {
-  const seen = new Set();
+function loggerOf(kept) {
   const once = (message) => {
-    if (!seen.has(message)) log(job, 'warn', message);
+    const seen = (kept.job.warnedOnce ??= new Set());
+    if (!seen.has(message)) log(kept.job, 'warn', message);
     seen.add(message);
   };
   return {
     hasWarned: false,
-    info: (message) => log(job, 'info', message),
-    warn: (message) => log(job, ABOUT_VITES_FUTURE.test(message) ? 'info' : 'warn', message),
+    info: (message) => log(kept.job, 'info', message),
+    warn: (message) => log(kept.job, ABOUT_VITES_FUTURE.test(message) ? 'info' : 'warn', message),
     warnOnce: once,
-    error: (message) => log(job, 'error', message),
+    error: (message) => log(kept.job, 'error', message),
     clearScreen: () => {},
     hasErrorLogged: () => false,
   };
@@ -222,14 +217,17 @@ function loggerOf(job) {
 // --- the forced configuration -----------------------------------------------------------------------------------------------------
 
 /** Post in both senses and last in the list, so no plugin of the project can undo it; `configResolved` forces what one changed later. */
-function previewPlugin(job, vite) {
+function previewPlugin(kept) {
   return {
     name: 'previewd',
     enforce: 'post',
-    config: { order: 'post', handler: (config) => forceConfig(job, config) },
-    configResolved: { order: 'post', handler: (config) => checkConfig(job, vite, config) },
+    config: { order: 'post', handler: (config) => forceConfig(kept.job, config) },
+    configResolved: { order: 'post', handler: (config) => checkConfig(kept, config) },
+    buildStart() {
+      kept.reads ??= kept.endReads();
+    },
     buildEnd() {
-      job.modules = [...this.getModuleIds()];
+      kept.job.modules = [...this.getModuleIds()];
     },
   };
 }
@@ -306,8 +304,9 @@ function inputsOf(input) {
   return (typeof input === 'string' ? [input] : Object.values(input)).filter((file) => typeof file === 'string');
 }
 
-function checkConfig(job, vite, config) {
-  if (job.settled) throw new Error('the job is over, so its build ends here');
+function checkConfig(kept, config) {
+  const { job, vite } = kept;
+  if (job.settled || kept !== session) throw new Error('the job is over, so its build ends here');
   job.viteRoot = config.root;
   Object.assign(config, { base: '/', cacheDir: job.cache_dir, configFile: job.configFile });
   if ('rawBase' in config) config.rawBase = '/';
@@ -316,10 +315,15 @@ function checkConfig(job, vite, config) {
   config.experimental.renderBuiltUrl = renderBuiltUrl;
   for (const build of [config.build, config.environments?.client?.build]) if (build) forceBuild(job, build);
   const entries = entriesOf(config);
-  job.configured = true;
   skipCheckers(job, config.plugins);
-  announce(job, vite, config, entries);
-  warningsOf(job.had.base, config, entries).forEach((message) => log(job, 'warn', message));
+  kept.layer.configure(config, job.root);
+  const { had, viteRoot } = job;
+  kept.introduce = (to) => {
+    Object.assign(to, { had, viteRoot, configured: true });
+    announce(to, vite, config, entries);
+    warningsOf(had.base, config, entries).forEach((message) => log(to, 'warn', message));
+  };
+  kept.introduce(job);
 }
 
 function skipCheckers(job, plugins) {
@@ -354,24 +358,91 @@ function announce(job, vite, config, entries) {
 // --- jobs -------------------------------------------------------------------------------------------------------------------------
 
 function parseJob(line) {
-  const { root, out_dir, cache_dir, mode } = JSON.parse(line);
-  const job = { root: fs.realpathSync(root), out_dir, cache_dir, mode: mode ?? 'production', modules: [], warnings: 0 };
+  const job = { mode: 'production', editions: [], changed: [], ...JSON.parse(line), modules: [], warnings: 0 };
   job.finished = new Promise((resolve) => (job.finish = resolve));
+  if (job.warm) return job;
+  job.root = fs.realpathSync(job.root);
   job.configFile = findConfigFile(job.root);
   return job;
 }
 
 async function build(job) {
   const start = performance.now();
+  send({ type: 'took' });
   process.chdir(job.root);
-  const vite = await loadVite(job.root);
-  const inline = inlineConfig(job, vite);
-  const output = await vite.build(inline).catch(async (error) => {
-    throw job.configured || !inline.configFile ? error : await mapped(job, vite, inline, error);
-  });
+  if (session && isStale(job)) return settle(job, { type: 'stale' });
+  const output = await attempt(job);
   const assets = new Set([output].flat().flatMap((bundle) => bundle.output.map((file) => file.fileName)));
   const ms = Math.round(performance.now() - start);
+  tellLayer(session.layer);
   settle(job, { type: 'done', modules: job.modules.length, assets: assets.size, warnings: job.warnings, ms });
+}
+
+/** `changed` names what has changed since the build before, from the project's folder: `path`, or `+path` where it is new or gone. */
+function isStale(job) {
+  if (!session.reads || session.job.root !== job.root) return true;
+  return job.changed.some((change) => {
+    const isNewOrGone = change.startsWith('+');
+    return concerns(session.reads, path.join(job.work, isNewOrGone ? change.slice(1) : change), isNewOrGone);
+  });
+}
+
+/**
+ * With what was kept; anew where that fails, since plugins that have built before may fail where new ones don't; and plainly where the
+ * layer does not fit.
+ */
+async function attempt(job) {
+  for (let plain = job.plain, reused = Boolean(session?.builder); ; reused = false) {
+    if (!reused) session = await begin(job, plain);
+    session.job = job;
+    const { layer } = session;
+    try {
+      if (reused) session.introduce(job);
+      return await once();
+    } catch (error) {
+      if (job.settled) throw error;
+      if (layer.failed) {
+        log(job, 'info', `a plain build is needed: ${layer.failed}`);
+        tellLayer(layer);
+        plain = layer.failed;
+      } else if (!reused) {
+        session = null;
+        throw error;
+      }
+    }
+  }
+}
+
+async function begin(job, plain) {
+  const endReads = noteReads();
+  const vite = await loadVite(job.root);
+  return { job, vite, endReads, layer: new LayeredBuild({ editions: job.editions, plain }), reads: undefined, builder: undefined, introduce: undefined };
+}
+
+/** Since Vite 6 a builder can build again, with plugins that know what they did before. */
+async function once() {
+  const { job, vite } = session;
+  const inline = session.builder ? undefined : inlineConfig(session);
+  try {
+    if (!vite.createBuilder) return await vite.build(inline);
+    if (session.builder) copyPublicFiles(job);
+    session.builder ??= await vite.createBuilder(inline, true);
+    return await session.builder.build(Object.values(session.builder.environments)[0]);
+  } catch (error) {
+    throw job.configured || !inline?.configFile ? error : await mapped(job, vite, inline, error);
+  }
+}
+
+/** Vite does so for the first build of a builder alone. */
+function copyPublicFiles(job) {
+  const { publicDir, build } = Object.values(session.builder.environments)[0].config;
+  if (publicDir && build.copyPublicDir && fs.existsSync(publicDir)) fs.cpSync(publicDir, job.out_dir, { recursive: true });
+}
+
+function tellLayer({ edition, reason, failed, variant, wants }) {
+  const files = [...wants];
+  for (let n = 0; n < files.length; n += WANTS_AT_ONCE) send({ type: 'wants', files: files.slice(n, n + WANTS_AT_ONCE) });
+  send({ type: 'layer', edition: failed ? undefined : edition?.id, reason: failed ?? reason, variant });
 }
 
 /**
@@ -392,6 +463,27 @@ async function mapped(job, vite, { configFile }, error) {
   }
 }
 
+/** Loads what builds on a layer will need, and builds a page of nothing, so that what is loaded late is there too. */
+async function warmUp(job) {
+  const { root, work } = job;
+  // Some tools remember for good where they were loaded.
+  process.chdir(work);
+  const vite = await loadVite(root);
+  const { dependencies, devDependencies } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'));
+  const tools = Object.keys({ ...dependencies, ...devDependencies }).filter((name) => BUILD_TOOLS.test(name));
+  const script = path.join(root, 'node_modules/.vite-temp', 'previewd-warm.mjs');
+  fs.writeFileSync(script, tools.map((name) => `await import(${JSON.stringify(name)}).catch(() => {});\n`).join(''));
+  await import(pathToFileURL(script));
+  const page = path.join(job.cache_dir, 'warm-up');
+  fs.mkdirSync(page, { recursive: true });
+  fs.writeFileSync(path.join(page, 'index.html'), '<script type="module" src="/main.ts"></script>');
+  fs.writeFileSync(path.join(page, 'main.ts'), 'import "./main.css"; const text: string = "warm"; document.title = text;');
+  fs.writeFileSync(path.join(page, 'main.css'), 'body { color: red }');
+  const options = { root: page, configFile: false, envFile: false, publicDir: false, logLevel: 'silent', css: { postcss: {} }, build: { write: false } };
+  await vite.build({ ...options, cacheDir: job.cache_dir });
+  settle(job, { type: 'warmed' });
+}
+
 /** Ends with the first verdict, not with the build's promise: that may never settle after an error outside of it. */
 async function run(line) {
   let job;
@@ -401,13 +493,14 @@ async function run(line) {
     return send({ type: 'failure', kind: 'internal', message: `The worker was given a bad job: ${error.message}` });
   }
   current = job;
-  build(job).catch((error) => fail(job, error));
+  (job.warm ? warmUp(job) : build(job)).catch((error) => fail(job, error));
   await job.finished;
   current = null;
 }
 
 keepStdoutForMessages();
 surviveUserCode();
+watchReads();
 // The daemon stops a build at the first of these, and begins it anew with sources that it may write.
 watchWrites(() => current?.root, (file) => current.settled || send({ type: 'refused', path: path.relative(current.root, file) }));
 send({ type: 'ready', node: process.versions.node });

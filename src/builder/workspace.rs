@@ -28,11 +28,11 @@ pub(super) const VITE_TEMP: &str = ".vite-temp";
 
 /// Brings `work/` up to `manifest`. Blocking; the caller holds the project's lock. A source file that
 /// is missing on disk is [`io::ErrorKind::NotFound`]: the sources must be synced anew.
-pub(super) fn refresh(dir: &ProjectDir, manifest: &Manifest) -> io::Result<()> {
-    let (from, work) = (dir.frontend(), dir.work());
+pub(super) fn refresh(dir: &ProjectDir, work: &Path, manifest: &Manifest) -> io::Result<()> {
+    let from = dir.frontend();
     fs::create_dir_all(work.join(PROJECT_MARK))?;
     let folders: BTreeSet<&str> = manifest.files.keys().flat_map(SourcePath::ancestors).collect();
-    remove_strangers(&work, "", manifest, &folders)?;
+    remove_strangers(work, "", manifest, &folders)?;
     for folder in folders {
         match fs::create_dir(work.join(folder)) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -41,7 +41,7 @@ pub(super) fn refresh(dir: &ProjectDir, manifest: &Manifest) -> io::Result<()> {
     }
     let aside = work.join(ASIDE);
     for path in manifest.files.keys() {
-        let (source, target) = (path.under(&from), path.under(&work));
+        let (source, target) = (path.under(&from), path.under(work));
         let inode = fs::symlink_metadata(&source)?.ino();
         if fs::symlink_metadata(&target).is_ok_and(|m| m.ino() == inode) {
             continue;
@@ -94,6 +94,11 @@ pub(super) fn link_dependencies(work: &Path, layer: &Layer, app: &str) -> io::Re
     Ok(vec![fs::canonicalize(temp)?])
 }
 
+/// Where Vite writes its bundled configuration for an app whose `node_modules` is that of `root`, a folder of a layer. Blocking.
+pub(super) fn vite_temp_of(root: &Path) -> Option<PathBuf> {
+    fs::canonicalize(root.join(NODE_MODULES).join(VITE_TEMP)).ok()
+}
+
 /// Whether `into` was made from `from` before.
 fn is_linked(into: &Path, from: &Path) -> bool {
     let link = fs::read_link(into).or_else(|_| fs::read_link(into.join(ORIGIN)));
@@ -117,9 +122,18 @@ fn link_importer(from: &Path, into: &Path, root: &Path, layer: &Layer) -> io::Re
     for (entry, member) in links {
         let link = into.join(&entry);
         fs::create_dir_all(link.parent().unwrap_or(into))?;
-        symlink(member.unwrap_or_else(|| from.join(&entry)), link)?;
+        // Members by a relative path: where the project lies is another path for the build.
+        let target = member.map_or_else(|| from.join(&entry), |member| relative(link.parent().unwrap_or(into), &member));
+        symlink(target, link)?;
     }
     symlink(from, into.join(ORIGIN))
+}
+
+/// How `to` is reached from the folder `from`; both absolute.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(common).map(|_| std::path::Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
 }
 
 /// The packages of a `node_modules`: `react`, `@acme/ui`.
@@ -188,6 +202,10 @@ mod tests {
         (root, dir, manifest)
     }
 
+    fn work(dir: &ProjectDir) -> PathBuf {
+        dir.root().join("work")
+    }
+
     fn write(dir: &ProjectDir, files: &[&str], content: &str) -> Manifest {
         let entry = ManifestEntry { sha256: ContentHash::of(content), etag: String::new(), size: 1 };
         for file in files {
@@ -203,46 +221,46 @@ mod tests {
     #[test]
     fn work_follows_the_manifest_and_is_untouched_by_a_later_sync() {
         let (_root, dir, manifest) = project(&["a/x.ts", "b/c/y.ts", "z.ts"]);
-        refresh(&dir, &manifest).expect("refresh");
-        fs::create_dir(dir.work().join("node_modules")).expect("mkdir");
+        refresh(&dir, &work(&dir), &manifest).expect("refresh");
+        fs::create_dir(work(&dir).join("node_modules")).expect("mkdir");
         write(&dir, &["z.ts"], "2");
-        assert_eq!(fs::read_to_string(dir.work().join("z.ts")).expect("read"), "1", "not before the next refresh");
+        assert_eq!(fs::read_to_string(work(&dir).join("z.ts")).expect("read"), "1", "not before the next refresh");
         // A folder becomes a file.
         fs::remove_dir_all(dir.frontend().join("b")).expect("remove");
         let manifest = write(&dir, &["a/x.ts", "b"], "3");
-        fs::write(dir.work().join("stray"), "").expect("write");
-        refresh(&dir, &manifest).expect("refresh");
-        let mut names: Vec<_> = fs::read_dir(dir.work()).expect("list").map(|e| e.expect("entry").file_name()).collect();
+        fs::write(work(&dir).join("stray"), "").expect("write");
+        refresh(&dir, &work(&dir), &manifest).expect("refresh");
+        let mut names: Vec<_> = fs::read_dir(work(&dir)).expect("list").map(|e| e.expect("entry").file_name()).collect();
         names.sort();
         assert_eq!(names, [".git", "a", "b", "node_modules"]);
-        assert_eq!(fs::read_to_string(dir.work().join("a/x.ts")).expect("read"), "3");
+        assert_eq!(fs::read_to_string(work(&dir).join("a/x.ts")).expect("read"), "3");
     }
 
     #[test]
     fn a_missing_source_is_not_found() {
         let (_root, dir, manifest) = project(&["x.ts"]);
         fs::remove_file(dir.frontend().join("x.ts")).expect("remove");
-        assert_eq!(refresh(&dir, &manifest).expect_err("missing").kind(), io::ErrorKind::NotFound);
+        assert_eq!(refresh(&dir, &work(&dir), &manifest).expect_err("missing").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
     fn own_copies_are_written_without_the_synced_files_and_only_plain_files_stay() {
         let (root, dir, manifest) = project(&["a/x.ts", "z.ts"]);
-        refresh(&dir, &manifest).expect("refresh");
-        own_copies(&dir.work()).expect("copies");
-        fs::write(dir.work().join("a/x.ts"), "changed").expect("write");
+        refresh(&dir, &work(&dir), &manifest).expect("refresh");
+        own_copies(&work(&dir)).expect("copies");
+        fs::write(work(&dir).join("a/x.ts"), "changed").expect("write");
         assert_eq!(fs::read_to_string(dir.frontend().join("a/x.ts")).expect("read"), "1");
 
         let outside = root.path().join("outside");
         fs::create_dir(&outside).expect("mkdir");
         fs::write(outside.join("kept"), "").expect("write");
         for link in ["a/out", "node_modules"] {
-            symlink(&outside, dir.work().join(link)).expect("symlink");
+            symlink(&outside, work(&dir).join(link)).expect("symlink");
         }
-        keep_plain(&dir.work()).expect("plain");
-        assert!(!dir.work().join("a/out").is_symlink() && !dir.work().join("node_modules").is_symlink());
-        assert!(outside.join("kept").exists() && dir.work().join("a/x.ts").exists());
-        refresh(&dir, &manifest).expect("refresh");
-        assert_eq!(fs::read_to_string(dir.work().join("a/x.ts")).expect("read"), "1");
+        keep_plain(&work(&dir)).expect("plain");
+        assert!(!work(&dir).join("a/out").is_symlink() && !work(&dir).join("node_modules").is_symlink());
+        assert!(outside.join("kept").exists() && work(&dir).join("a/x.ts").exists());
+        refresh(&dir, &work(&dir), &manifest).expect("refresh");
+        assert_eq!(fs::read_to_string(work(&dir).join("a/x.ts")).expect("read"), "1");
     }
 }

@@ -54,6 +54,7 @@ pub struct Config {
     pub auth: Auth,
     pub preview: Preview,
     pub build: Build,
+    pub pool: Pool,
     pub queue: Queue,
     pub sync: Sync,
     pub log: Log,
@@ -156,6 +157,17 @@ pub struct Build {
     pub node: PathBuf,
     pub pnpm: PathBuf,
     pub bwrap: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Pool {
+    pub memory_mb: u32,
+    pub worker_mb: u32,
+    pub per_layer: u32,
+    pub idle_s: u32,
+    pub age_s: u32,
+    pub builds: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

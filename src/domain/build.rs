@@ -214,6 +214,9 @@ pub struct BuildRecord {
     /// Why a plain build was needed, where a layer could have served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode_reason: Option<String>,
+    /// The edition of the layer that its packages come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
     /// `warm` where a waiting worker took it, else `cold`.
     pub worker: Worker,
     /// Whether its dependencies were there already.
@@ -249,6 +252,7 @@ impl BuildRecord {
             outcome: None,
             mode: None,
             mode_reason: None,
+            edition: None,
             worker: Worker::Cold,
             layer: LayerUse::None,
             lockfile: None,

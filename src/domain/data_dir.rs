@@ -54,6 +54,11 @@ impl DataDir {
         self.0.join("layers")
     }
 
+    /// What of a layer's edition browsers get: its modules.
+    pub fn layer_public(&self, edition: &str) -> PathBuf {
+        self.layers().join(edition).join("public")
+    }
+
     /// Home of the installer where sandboxes are off; no build's mount shows it.
     pub fn installer_home(&self) -> PathBuf {
         self.0.join("installer")
@@ -67,6 +72,11 @@ impl DataDir {
     /// The `/etc` that sandboxed children see.
     pub fn sandbox_etc(&self) -> PathBuf {
         self.runtime().join("etc")
+    }
+
+    /// Where builds are made: a folder for each worker, with what it sees of its project and what it writes.
+    pub fn workers(&self) -> PathBuf {
+        self.0.join("workers")
     }
 
     /// All projects.
@@ -131,11 +141,6 @@ impl ProjectDir {
     /// The status object.
     pub fn build_status(&self) -> PathBuf {
         self.root.join(".build-status")
-    }
-
-    /// What builds see: the sources of one revision, and `node_modules`.
-    pub fn work(&self) -> PathBuf {
-        self.root.join("work")
     }
 
     /// All releases, and each build's log beside them.

@@ -8,6 +8,7 @@ mod control;
 mod error;
 mod extract;
 mod health;
+mod layers;
 mod limits;
 mod logs;
 mod observe;
@@ -53,6 +54,7 @@ const ROUTES: &[Entry] = &[
     ("/metrics", READ, || get().to(health::metrics)),
     ("/openapi.json", READ, || get().to(openapi::openapi)),
     ("/", READ, || get().to(health::front_page)),
+    ("/_previewd/layers/{edition}/{file}", READ, || get().to(layers::layer)),
     ("/preview/{id}", READ, || get().to(preview::without_slash)),
     ("/preview/{id}/{path:.*}", READ, || get().to(preview::by_path)),
 ];

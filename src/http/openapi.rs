@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
 use super::error::Problem;
 use super::extract::SIGNATURE_HEADER;
 use super::problems::OfAnything;
-use super::{control, health, logs, openapi, preview, read};
+use super::{control, health, layers, logs, openapi, preview, read};
 use crate::events::LogLine;
 
 /// In front of everything.
@@ -43,6 +43,7 @@ their own and no part of this description: `preview_url` says where a project's 
         health::metrics,
         health::front_page,
         openapi::openapi,
+        layers::layer,
         preview::without_slash,
         preview::by_path,
     ),
@@ -188,7 +189,9 @@ mod tests {
     fn every_call_says_who_may_make_it() {
         let document = parsed();
         let schemes: BTreeSet<_> = document["components"]["securitySchemes"].as_object().expect("schemes").keys().cloned().collect();
-        let public = |path: &str| path == "/" || ["/health", "/metrics", "/openapi.json", "/preview"].iter().any(|prefix| path.starts_with(prefix));
+        let public = |path: &str| {
+            path == "/" || ["/health", "/metrics", "/openapi.json", "/preview", "/_previewd"].iter().any(|prefix| path.starts_with(prefix))
+        };
         for (path, item) in document["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("item") {
                 let security = operation["security"].as_array().cloned().unwrap_or_default();

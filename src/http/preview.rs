@@ -9,6 +9,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::error::{ApiError, Problem};
+use super::layers::{self, LAYERS};
 use super::private::{self, Admission};
 use super::problems::{OfPreview, OfProjectId};
 use super::representation::{Conditions, Content, Representation, is_page, represent};
@@ -41,6 +42,9 @@ enum Answer {
 
 /// `GET http://{label}.{preview_domain}/…`
 pub(super) async fn by_host(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    if request.uri().path().starts_with(LAYERS) && matches!(*request.method(), Method::GET | Method::HEAD) {
+        return layers::layer(app, request).await;
+    }
     let host = request.connection_info().host().to_owned();
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or(&host);
     let target = app.urls.host_target(host).ok_or(ApiError::NotFound)?;
@@ -128,8 +132,7 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
 async fn look_up(app: &Data<App>, request: &HttpRequest, target: &Target, release: LiveRelease) -> Result<Answer, ApiError> {
     let headers = request.headers();
     let conditions = Conditions::of(headers);
-    let compressed = |name: &str| conditions.allow_compressed() && accepts(headers, header::ACCEPT_ENCODING, name);
-    let (brotli, gzip) = (compressed("br"), compressed("gzip"));
+    let Encodings { brotli, gzip } = Encodings::accepted(headers, &conditions);
     let permanent = target.build.is_some();
     // Pages are rewritten in path mode, which takes its time, and for which their compressed copies are of no use.
     let rewritten = |path: &str| target.prefix.is_some() && is_page(path);
@@ -172,8 +175,21 @@ async fn look_up(app: &Data<App>, request: &HttpRequest, target: &Target, releas
     Ok(answered.map_err(anyhow::Error::from)?)
 }
 
+/// How an answer may be compressed.
+pub(super) struct Encodings {
+    pub(super) brotli: bool,
+    pub(super) gzip: bool,
+}
+
+impl Encodings {
+    pub(super) fn accepted(headers: &HeaderMap, conditions: &Conditions) -> Self {
+        let compressed = |name: &str| conditions.allow_compressed() && accepts(headers, header::ACCEPT_ENCODING, name);
+        Self { brotli: compressed("br"), gzip: compressed("gzip") }
+    }
+}
+
 /// What every answer of a preview says: who may frame it, and that others may load its files.
-fn preview_headers<'a>(app: &App, response: &'a mut HttpResponseBuilder) -> &'a mut HttpResponseBuilder {
+pub(super) fn preview_headers<'a>(app: &App, response: &'a mut HttpResponseBuilder) -> &'a mut HttpResponseBuilder {
     if let Some(policy) = app.config.preview.embedder_policy.header() {
         response.insert_header(("Cross-Origin-Embedder-Policy", policy));
     }

@@ -174,6 +174,10 @@ fn unsatisfiable(mut headers: Headers) -> Representation {
 }
 
 impl Representation {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Completes a response whose status and common headers are set. What only its visitor may see is not for shared caches.
     pub(super) fn complete(self, response: &mut HttpResponseBuilder, private: bool) -> HttpResponse {
         let Self { headers, status, body } = self;

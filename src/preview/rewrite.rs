@@ -7,6 +7,8 @@
 use lol_html::html_content::Element;
 use lol_html::{HtmlRewriter, Settings, element, text};
 
+/// Where modules of layers are, from the root: scripts name them so, whatever the prefix.
+const LAYERS: &str = "_previewd/layers/";
 /// Attributes that hold one address.
 const ADDRESSES: &[&str] = &["src", "href", "poster", "action", "data", "formaction", "manifest"];
 /// What a `meta` element is called whose `content` is an address; or what its name begins with.
@@ -75,8 +77,8 @@ fn holds_address(element: &Element<'_, '_>) -> bool {
 /// `/x` with the prefix; `None` for every other kind of address.
 fn rooted(address: &str, prefix: &str) -> Option<String> {
     let rest = address.trim_start().strip_prefix('/')?;
-    // `//host/…` leads elsewhere; what has the prefix already was written for it.
-    if rest.starts_with('/') || address.starts_with(prefix) {
+    // `//host/…` leads elsewhere; what has the prefix already was written for it; layers are the same under every preview.
+    if rest.starts_with('/') || rest.starts_with(LAYERS) || address.starts_with(prefix) {
         return None;
     }
     Some(format!("{prefix}{rest}"))
@@ -115,6 +117,7 @@ mod tests {
             r##"<a href="#top">x</a><a href="about.html">y</a><a href="//cdn/x.js">z</a><a href="https://a/">w</a>"##,
             r#"<script>const a = "/api";</script><p>/text</p><!-- src="/x" -->"#,
             r#"<a href="/preview/demo/x">already</a>"#,
+            r#"<link rel="modulepreload" href="/_previewd/layers/0/react.js">"#,
             r#"<meta name="description" content="/r/rust is a place"><meta property="og:title" content="/x"><meta content="/x">"#,
             r#"<div property="og:image" content="/x"></div>"#,
             "<not really <<html",

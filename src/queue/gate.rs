@@ -4,6 +4,7 @@
 //! build runs to its end and a newer revision gets a build of its own.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -39,12 +40,15 @@ pub(super) struct Running {
     pub(super) cancel: CancellationToken,
     /// Cancelled when nothing of the build is left to do.
     pub(super) ended: CancellationToken,
+    /// Whether it is under way where it takes next to no time: the newest is live sooner by letting it end.
+    pub(super) soon_done: AtomicBool,
     decision: OnceLock<Decision>,
 }
 
 impl Running {
     pub(super) fn new(build: BuildId, revision: Revision, superseded: u32) -> Self {
-        Self { build, revision, superseded, cancel: CancellationToken::new(), ended: CancellationToken::new(), decision: OnceLock::new() }
+        let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
+        Self { build, revision, superseded, cancel, ended, soon_done: AtomicBool::new(false), decision: OnceLock::new() }
     }
 
     /// Claims the right to publish; false where the build was stopped.
@@ -70,10 +74,10 @@ impl Running {
     }
 }
 
-/// Whether a newer revision should cut a running build short. After `max_superseded` in a row one is left to
-/// finish, so that a stream of edits still publishes.
+/// Whether a newer revision should cut a running build short. One in a worker that knows the project is left to end: it takes less than
+/// a new worker would. After `max_superseded` in a row one is left to finish, so that a stream of edits still publishes.
 pub(super) fn should_supersede(running: &Running, newest: Revision, max_superseded: u32) -> bool {
-    running.revision < newest && running.superseded < max_superseded
+    running.revision < newest && running.superseded < max_superseded && !running.soon_done.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -100,5 +104,8 @@ mod tests {
         assert!(should_supersede(&running(2), Revision(4), 3));
         assert!(!should_supersede(&running(3), Revision(4), 3));
         assert!(!should_supersede(&running(0), Revision(3), 3));
+        let warm = running(0);
+        warm.soon_done.store(true, Ordering::Relaxed);
+        assert!(!should_supersede(&warm, Revision(4), 3));
     }
 }

@@ -52,7 +52,7 @@ pub struct Parts {
     /// Claims.
     pub store: Store,
     /// Makes builds.
-    pub builder: Builder,
+    pub builder: Arc<Builder>,
     /// Where releases lie.
     pub data: Arc<DataDir>,
     /// Who hears of it.
@@ -123,7 +123,7 @@ impl Queue {
     pub async fn forget(&self, project: &ProjectId) {
         let _turn = self.swaps.lock(project).await;
         self.parts.live.forget(project);
-        self.parts.builder.forget(project);
+        self.parts.builder.forget(project).await;
     }
 
     /// Whether no new build begins.

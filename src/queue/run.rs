@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Queue;
 use super::gate::{Running, Stop};
-use crate::builder::{BuildRequest, Built};
+use crate::builder::{BuildRequest, Built, Wish};
 use crate::domain::{BuildRecord, Failure, ProjectId};
 use crate::locks::ProjectGuard;
 use crate::metrics::observe;
@@ -36,7 +36,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) enum Attempt<'a> {
     /// With the turn to change what is live: until the state says the same as `dist`.
-    Published(Scanned, ProjectGuard<'a>),
+    Published(Scanned, Option<Wish>, ProjectGuard<'a>),
     Failed(Failure),
     Stopped,
 }
@@ -106,19 +106,19 @@ impl Queue {
     async fn attempt<'a>(&'a self, claim: &Claim, running: &Running, record: &mut BuildRecord) -> anyhow::Result<Attempt<'a>> {
         let log = Arc::new(self.parts.builder.open_log(&claim.project, record).await?);
         log.info(format!("build {} of revision {}", claim.build, claim.revision));
-        let request = BuildRequest { project: &claim.project, clean: claim.clean, log: &log, cancel: &running.cancel };
+        let request = BuildRequest { project: &claim.project, clean: claim.clean, log: &log, cancel: &running.cancel, soon_done: &running.soon_done };
         let built = self.parts.builder.build(request, record).await;
         let attempt = match built {
-            Ok(Built::Output(scanned)) if let Some(turn) = self.turn_to_publish(claim, running).await => {
+            Ok(Built::Output(scanned, wish)) if let Some(turn) = self.turn_to_publish(claim, running).await => {
                 let begun = std::time::Instant::now();
                 let (dir, build) = (self.parts.data.project(&claim.project), claim.build);
                 tokio::task::spawn_blocking(move || publish(&dir, build)).await??;
                 self.parts.live.set(&claim.project, claim.build, record.spa);
                 record.timings_ms.publish = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 log.info(format!("live: {} files, {} bytes", scanned.files.len(), scanned.bytes));
-                Ok(Attempt::Published(scanned, turn))
+                Ok(Attempt::Published(scanned, wish, turn))
             }
-            Ok(Built::Output(_) | Built::Cancelled) => {
+            Ok(Built::Output(..) | Built::Cancelled) => {
                 log.warn("stopped before its end: a newer revision, a deletion, or the end of the daemon");
                 Ok(Attempt::Stopped)
             }

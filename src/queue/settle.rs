@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Running, Stop};
 use super::run::Attempt;
 use super::{Parts, Queue};
-use crate::builder::InstallOutage;
+use crate::builder::{InstallOutage, Wish};
 use crate::domain::{BuildId, BuildRecord, Failure, FailureKind, Outcome, ProjectId};
 use crate::metrics::observe;
+use crate::release::Effort;
 use crate::state::{Claim, Finish};
 
 /// Before a build that failed through no fault of the project is tried again; doubles with each try.
@@ -22,12 +23,18 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct After {
     published: Option<(BuildId, Vec<PathBuf>)>,
+    wish: Option<Wish>,
 }
 
 impl After {
     pub(super) async fn finish(self, parts: &Parts, project: &ProjectId, cancel: &CancellationToken) {
+        if let Some(wish) = self.wish {
+            let (builder, project) = (parts.builder.clone(), project.clone());
+            // It may take longer than a shutdown waits; the sandbox's door ends it then.
+            tokio::spawn(async move { builder.improve(&project, wish).await });
+        }
         if let Some((build, files)) = self.published {
-            parts.compressor.compress(parts.data.project(project).release(build), files, cancel).await;
+            parts.compressor.compress(parts.data.project(project).release(build), files, Effort::Release, cancel).await;
         }
         if let Err(error) = parts.retention.apply(project).await {
             tracing::warn!(%project, %error, "old releases could not be removed");
@@ -41,9 +48,10 @@ impl Queue {
         let now = Timestamp::now();
         record.finished_at = Some(now);
         record.timings_ms.total = (now.as_millisecond() - claim.accepted_at).max(0).unsigned_abs() + claim.sync_ms;
-        let mut published = None;
+        let (mut published, mut wish) = (None, None);
         let finish = match attempt {
-            Ok(Attempt::Published(scanned, turn)) => {
+            Ok(Attempt::Published(scanned, wished, turn)) => {
+                wish = wished;
                 record.outcome = Some(Outcome::Succeeded);
                 published = Some((claim.build, scanned.files, turn));
                 Finish::Done(record)
@@ -67,7 +75,7 @@ impl Queue {
             Err(error) => tracing::error!(project = %claim.project, build = %claim.build, %error, "the end of a build could not be written"),
         }
         // With the turn to change what is live, which ends here.
-        After { published: published.map(|(build, files, _turn)| (build, files)) }
+        After { published: published.map(|(build, files, _turn)| (build, files)), wish }
     }
 
     /// A fault of ours or of the machine: again later, until there were too many.

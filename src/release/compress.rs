@@ -20,11 +20,8 @@ const MIN_BYTES: u64 = 1024;
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// A copy that saves less than a tenth is not worth its inode.
 const WORTH_IT: (u64, u64) = (9, 10);
-/// High enough for good copies, low enough not to compete with the next build; layers, made once, take 11.
-const BROTLI_QUALITY: u32 = 9;
 const BROTLI_WINDOW: u32 = 22;
 const BROTLI_BUFFER: usize = 4096;
-const GZIP_LEVEL: u32 = 6;
 /// What compresses. Images, fonts in woff2, audio and video are compressed already.
 const COMPRESSIBLE: &[&str] = &[
     "html",
@@ -49,6 +46,31 @@ const COMPRESSIBLE: &[&str] = &[
     "bmp",
 ];
 
+/// How hard to try.
+#[derive(Debug, Clone, Copy)]
+pub enum Effort {
+    /// Good copies, without competing with the next build: for releases.
+    Release,
+    /// The best there are, for what is made once and kept for ever.
+    Highest,
+}
+
+impl Effort {
+    const fn brotli(self) -> u32 {
+        match self {
+            Self::Release => 9,
+            Self::Highest => 11,
+        }
+    }
+
+    const fn gzip(self) -> u32 {
+        match self {
+            Self::Release => 6,
+            Self::Highest => 9,
+        }
+    }
+}
+
 /// Compresses one release at a time, in the background.
 #[derive(Debug, Clone)]
 pub struct Compressor {
@@ -64,14 +86,14 @@ impl Default for Compressor {
 impl Compressor {
     /// Makes copies of `files` under `root`, until `cancel` says that there is no time for more. A release that is
     /// removed meanwhile is no error.
-    pub async fn compress(&self, root: PathBuf, files: Vec<PathBuf>, cancel: &CancellationToken) {
+    pub async fn compress(&self, root: PathBuf, files: Vec<PathBuf>, effort: Effort, cancel: &CancellationToken) {
         let _turn = tokio::select! {
             biased;
             () = cancel.cancelled() => return,
             turn = self.turn.acquire() => turn,
         };
         let (shown, cancel) = (root.clone(), cancel.clone());
-        let work = tokio::task::spawn_blocking(move || compress_all(&root, &files, &cancel));
+        let work = tokio::task::spawn_blocking(move || compress_all(&root, &files, effort, &cancel));
         match work.await.map_err(io::Error::other).and_then(|done| done) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(release = %shown.display(), error = %e, "a release could not be compressed");
@@ -81,7 +103,7 @@ impl Compressor {
     }
 }
 
-fn compress_all(root: &Path, files: &[PathBuf], cancel: &CancellationToken) -> io::Result<()> {
+fn compress_all(root: &Path, files: &[PathBuf], effort: Effort, cancel: &CancellationToken) -> io::Result<()> {
     for file in files.iter().filter(|file| is_compressible(file)).take_while(|_| !cancel.is_cancelled()) {
         let path = root.join(file);
         let metadata = fs::metadata(&path)?;
@@ -102,8 +124,8 @@ fn compress_all(root: &Path, files: &[PathBuf], cancel: &CancellationToken) -> i
             file.set_times(FileTimes::new().set_modified(modified))?;
             fs::rename(aside, target)
         };
-        write(".br", brotli(&content)?)?;
-        write(".gz", gzip(&content)?)?;
+        write(".br", brotli(&content, effort)?)?;
+        write(".gz", gzip(&content, effort)?)?;
     }
     Ok(())
 }
@@ -113,20 +135,21 @@ fn is_compressible(path: &Path) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|e| COMPRESSIBLE.contains(&e.to_ascii_lowercase().as_str()))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// `path` with more at its end.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-fn brotli(content: &[u8]) -> io::Result<Vec<u8>> {
-    let mut writer = brotli::CompressorWriter::new(Vec::new(), BROTLI_BUFFER, BROTLI_QUALITY, BROTLI_WINDOW);
+fn brotli(content: &[u8], effort: Effort) -> io::Result<Vec<u8>> {
+    let mut writer = brotli::CompressorWriter::new(Vec::new(), BROTLI_BUFFER, effort.brotli(), BROTLI_WINDOW);
     writer.write_all(content)?;
     Ok(writer.into_inner())
 }
 
-fn gzip(content: &[u8]) -> io::Result<Vec<u8>> {
-    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
+fn gzip(content: &[u8], effort: Effort) -> io::Result<Vec<u8>> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(effort.gzip()));
     writer.write_all(content)?;
     writer.finish()
 }
@@ -147,10 +170,10 @@ mod tests {
         let files = ["a.css", "small.js", "x.png"].map(PathBuf::from).to_vec();
         let (stopped, goes_on) = (CancellationToken::new(), CancellationToken::new());
         stopped.cancel();
-        Compressor::default().compress(dir.path().to_owned(), files.clone(), &stopped).await;
-        compress_all(dir.path(), &files, &stopped).expect("stopped");
+        Compressor::default().compress(dir.path().to_owned(), files.clone(), Effort::Release, &stopped).await;
+        compress_all(dir.path(), &files, Effort::Release, &stopped).expect("stopped");
         assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 3, "none once it is stopped");
-        Compressor::default().compress(dir.path().to_owned(), files, &goes_on).await;
+        Compressor::default().compress(dir.path().to_owned(), files, Effort::Highest, &goes_on).await;
         let mut names: Vec<_> = fs::read_dir(dir.path()).expect("list").map(|e| e.expect("entry").file_name()).collect();
         names.sort();
         assert_eq!(names, ["a.css", "a.css.br", "a.css.gz", "small.js", "x.png"]);

@@ -8,7 +8,7 @@ mod publish;
 mod retain;
 mod scan;
 
-pub use compress::Compressor;
+pub use compress::{Compressor, Effort};
 pub use publish::{close_passage, hide, live_build, open_passage, publish, put_back, remove_leftovers, swap_log};
 pub use retain::Retention;
-pub use scan::{OutputLimits, ScanError, Scanned, UNLISTED, scan};
+pub use scan::{OutputLimits, ScanError, Scanned, UNLISTED, collect, scan};

@@ -95,10 +95,9 @@ pub fn put_back(dir: &ProjectDir, live: Option<BuildId>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes what builds that a crash cut short left behind: halves of releases, and sources that a generator may have
-/// been writing to. Blocking.
+/// Removes what builds that a crash cut short left behind: halves of releases. Blocking.
 pub fn remove_leftovers(dir: &ProjectDir) -> io::Result<()> {
-    let mut result = remove_tree(&dir.work());
+    let mut result = Ok(());
     let entries = match fs::read_dir(dir.releases()) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return result,
         entries => entries?,

@@ -1,16 +1,16 @@
 //! Looks through a build's output before it may become a release.
 //!
 //! 1. walk without following links  2. regular files with one link only  3. limits on number, bytes, depth, names
-//! 4. plain modes  5. a modification time made from the content
+//! 4. plain modes  5. a modification time made from the content  6. a copy of it, or a link to the same file of the release before
 //!
-//! Step 5 gives every file a validator that nginx and previewd agree on (`ETag` is `"{mtime:x}-{size:x}"` in
+//! Step 6 is what makes a release ours: whoever wrote the output may live on, with open files there. Step 5 gives every file a validator that nginx and previewd agree on (`ETag` is `"{mtime:x}-{size:x}"` in
 //! both), that stays the same across releases and machines while the content does, and that differs when
 //! two builds within one second write different files of one size.
 //!
-//! Invariant: whoever wrote the output is gone (see `sandbox`), so what is checked here is what is published.
+//! Invariant: whoever wrote the output is gone or stands still (see `sandbox`), and what is published nobody else has ever had.
 
 use std::fs::{self, File, FileTimes, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest, Sha256};
 
+use super::compress::with_suffix;
 use crate::domain::paths::{DEPTH_MAX, NAME_BYTES_MAX};
 use crate::domain::{ContentHash, Failure, FailureKind};
 
@@ -32,6 +33,8 @@ const MTIME_SPAN: u64 = 1 << 29;
 const OWNERS_RIGHTS: u32 = 0o700;
 /// What is said of one that is closed even to its owner.
 pub const UNLISTED: &str = "the output has a folder that cannot be looked into";
+/// What names of compressed copies end in.
+const COPY_SUFFIXES: [&str; 2] = [".br", ".gz"];
 /// Bytes read at once while hashing.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -67,6 +70,15 @@ pub struct Scanned {
     entries: u64,
 }
 
+/// Where checked files go.
+#[derive(Debug, Clone, Copy)]
+enum Into<'a> {
+    /// They stay where they are.
+    Place,
+    /// To a folder, as copies; what is the same in another release is linked from there.
+    Release(&'a Path, Option<&'a Path>),
+}
+
 /// Why an output cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -82,19 +94,41 @@ fn rejected(message: String) -> ScanError {
     ScanError::Rejected(Failure::new(FailureKind::Output, message))
 }
 
-/// Checks everything under `root` and makes it fit to be served. Blocking.
+/// Checks everything under `root`, which nobody else will ever write to, and makes it fit to be served. Blocking.
 pub fn scan(root: &Path, limits: OutputLimits) -> Result<Scanned, ScanError> {
+    scan_into(root, Into::Place, limits)
+}
+
+/// Checks everything under `root`, and makes a release of it in `release`, which is not there yet. Files that are the same in the
+/// release `before` are shared with it, compressed copies too. Blocking.
+pub fn collect(root: &Path, release: &Path, before: Option<&Path>, limits: OutputLimits) -> Result<Scanned, ScanError> {
+    fs::create_dir(release)?;
+    scan_into(root, Into::Release(release, before), limits)
+}
+
+fn scan_into(root: &Path, into: Into<'_>, limits: OutputLimits) -> Result<Scanned, ScanError> {
     let mut scanned = Scanned::default();
     match root.symlink_metadata() {
         Ok(found) if found.is_dir() => check_open(&found, Path::new("."))?,
         _ => return Err(rejected("the build removed its output folder, or put something else in its place".into())),
     }
-    scan_folder(root, Path::new(""), 0, limits, &mut scanned)?;
-    fs::set_permissions(root, Permissions::from_mode(FOLDER_MODE))?;
+    scan_folder(root, Path::new(""), 0, into, limits, &mut scanned)?;
+    make_folder(root, Path::new(""), into)?;
     Ok(scanned)
 }
 
-fn scan_folder(root: &Path, relative: &Path, depth: usize, limits: OutputLimits, scanned: &mut Scanned) -> Result<(), ScanError> {
+fn make_folder(root: &Path, path: &Path, into: Into<'_>) -> io::Result<()> {
+    let folder = match into {
+        Into::Place => root.join(path),
+        Into::Release(release, _) => release.join(path),
+    };
+    if !folder.exists() {
+        fs::create_dir(&folder)?;
+    }
+    fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))
+}
+
+fn scan_folder(root: &Path, relative: &Path, depth: usize, into: Into<'_>, limits: OutputLimits, scanned: &mut Scanned) -> Result<(), ScanError> {
     for entry in fs::read_dir(root.join(relative))? {
         let entry = entry?;
         let name = entry.file_name();
@@ -108,10 +142,10 @@ fn scan_folder(root: &Path, relative: &Path, depth: usize, limits: OutputLimits,
         }
         if entry.file_type()?.is_dir() {
             check_open(&entry.metadata()?, &path)?;
-            fs::set_permissions(entry.path(), Permissions::from_mode(FOLDER_MODE))?;
-            scan_folder(root, &path, depth + 1, limits, scanned)?;
+            make_folder(root, &path, into)?;
+            scan_folder(root, &path, depth + 1, into, limits, scanned)?;
         } else {
-            scanned.bytes += scan_file(root, &path)?;
+            scanned.bytes += scan_file(root, &path, into)?;
             scanned.files.push(path);
             if let Some(what) = limits.exceeded(scanned.entries, scanned.bytes, depth) {
                 return Err(rejected(what));
@@ -140,7 +174,7 @@ fn open_closed(path: &Path) -> io::Result<bool> {
 }
 
 /// Checks, hashes and stamps one file; returns its bytes.
-fn scan_file(root: &Path, path: &Path) -> Result<u64, ScanError> {
+fn scan_file(root: &Path, path: &Path, into: Into<'_>) -> Result<u64, ScanError> {
     let (whole, whole_root) = (root.join(path), root.to_owned());
     let root: OwnedFd = File::open(root)?.into();
     // Not blocking: opening a fifo would wait for its other end.
@@ -149,7 +183,7 @@ fn scan_file(root: &Path, path: &Path) -> Result<u64, ScanError> {
     let mut file: File = match opened {
         Ok(fd) => fd.into(),
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Err(not_regular(path)),
-        Err(rustix::io::Errno::ACCESS) if open_closed(&whole)? => return scan_file(&whole_root, path),
+        Err(rustix::io::Errno::ACCESS) if open_closed(&whole)? => return scan_file(&whole_root, path, into),
         Err(e) => return Err(io::Error::from(e).into()),
     };
     let metadata = file.metadata()?;
@@ -159,10 +193,58 @@ fn scan_file(root: &Path, path: &Path) -> Result<u64, ScanError> {
     if metadata.nlink() != 1 {
         return Err(rejected(format!("the output has a hard link, which may lead out of it: {}", path.display())));
     }
-    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     let modified = content_time(&hash(&mut file)?);
-    file.set_times(FileTimes::new().set_modified(modified))?;
+    match into {
+        Into::Place => stamp(&file, modified)?,
+        Into::Release(release, before) => {
+            let shared = before.map(|before| share(&mut file, &before.join(path), &release.join(path), modified));
+            if !matches!(shared, Some(Ok(true))) {
+                file.rewind()?;
+                let mut copy = File::create_new(release.join(path))?;
+                // Not more than was counted, whatever it is that grows.
+                io::copy(&mut file.take(metadata.len()), &mut copy)?;
+                stamp(&copy, modified)?;
+            }
+        }
+    }
     Ok(metadata.len())
+}
+
+fn stamp(file: &File, modified: SystemTime) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    file.set_times(FileTimes::new().set_modified(modified))
+}
+
+/// Links `old`, a file of a release, to `new`, if it has the content of `file`, with its compressed copies. An error means that it is to be
+/// copied: a file system has an end to the links of a file.
+fn share(file: &mut File, old: &Path, new: &Path, modified: SystemTime) -> io::Result<bool> {
+    let found = old.symlink_metadata()?;
+    // A time stands for few enough contents to make looking further worth it, and not for one.
+    if !found.is_file() || found.len() != file.metadata()?.len() || found.modified()? != modified || !is_same(file, &mut File::open(old)?)? {
+        return Ok(false);
+    }
+    fs::hard_link(old, new)?;
+    for suffix in COPY_SUFFIXES {
+        // Not made yet, or not worth it: then it is made, or not, again.
+        let _ = fs::hard_link(with_suffix(old, suffix), with_suffix(new, suffix));
+    }
+    Ok(true)
+}
+
+/// Whether two files of one length have the same content.
+fn is_same(a: &mut File, b: &mut File) -> io::Result<bool> {
+    a.rewind()?;
+    let (mut left, mut right) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+    loop {
+        let read = a.read(&mut left)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        b.read_exact(&mut right[..read])?;
+        if left[..read] != right[..read] {
+            return Ok(false);
+        }
+    }
 }
 
 fn not_regular(path: &Path) -> ScanError {

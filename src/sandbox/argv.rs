@@ -24,6 +24,10 @@ pub struct Mounts {
     pub read_only: Vec<PathBuf>,
     /// Readable and writable.
     pub writable: Vec<PathBuf>,
+    /// Readable, at another path than their own: what is built there is the same wherever it lies.
+    pub shown_as: Vec<(PathBuf, PathBuf)>,
+    /// Readable and writable, at another path than their own; may lie inside of one of those.
+    pub writable_as: Vec<(PathBuf, PathBuf)>,
     /// Empty, private, of so many bytes; where one lies inside a read-only mount, its directory must exist there.
     pub tmpfs: Vec<(PathBuf, u64)>,
 }
@@ -72,8 +76,14 @@ impl Bwrap {
         for path in &mounts.read_only {
             argv.bind("--ro-bind", path, path);
         }
+        for (from, to) in &mounts.shown_as {
+            argv.bind("--ro-bind", from, to);
+        }
         for (path, bytes) in &mounts.tmpfs {
             self.tmpfs(&mut argv, path, *bytes);
+        }
+        for (from, to) in &mounts.writable_as {
+            argv.bind("--bind", from, to);
         }
         for path in &mounts.writable {
             argv.bind("--bind", path, path);
@@ -174,7 +184,7 @@ mod tests {
             env: vec![("HOME".into(), "/tmp".into())],
             confinement: Confinement::Plain,
         };
-        let mounts = Mounts { read_only: vec!["/work".into()], writable: vec!["/out".into()], tmpfs: vec![] };
+        let mounts = Mounts { read_only: vec!["/work".into()], writable: vec!["/out".into()], ..Mounts::default() };
         let bwrap = Bwrap::new("/usr/bin/bwrap".into(), version, "/etc-of-ours".into(), Filter::new().expect("a filter"));
         bwrap.args(&spec, &mounts, 9, 10).into_iter().map(|arg| arg.into_string().expect("utf-8")).collect()
     }

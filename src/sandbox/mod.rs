@@ -13,6 +13,7 @@ mod confine;
 mod handover;
 mod install;
 mod orphans;
+mod pause;
 mod process;
 mod seccomp;
 mod spawner;
@@ -188,6 +189,7 @@ impl Door {
                 read_only: vec![runtime.to_owned()],
                 writable: vec![out.clone()],
                 tmpfs: vec![(tmpfs.clone(), MB)],
+                ..Mounts::default()
             }),
         };
         let (ended, _, stderr) = self.output(spec).await?;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::cgroup::Group;
+use super::pause::{count_besides, pause_tree, resume_tree};
 use super::usage::{Usage, tree_usage, written_bytes};
 
 /// Marks every process of a plain child's tree in its environment.
@@ -109,6 +110,38 @@ impl Child {
     pub async fn written_bytes(&self) -> u64 {
         let Some(root) = self.inner.id() else { return 0 };
         tokio::task::spawn_blocking(move || written_bytes(root)).await.unwrap_or(0)
+    }
+
+    /// Stops every process of the tree where it is, until [`Self::resume`]; false where one of them could not be stopped in time. What
+    /// stands still writes nothing and takes no processor.
+    pub async fn pause(&self) -> bool {
+        let Some((root, own)) = self.root() else { return false };
+        tokio::task::spawn_blocking(move || pause_tree(root, own)).await.unwrap_or(false)
+    }
+
+    /// Lets a paused tree go on.
+    pub async fn resume(&self) {
+        let Some((root, own)) = self.root() else { return };
+        let _ = tokio::task::spawn_blocking(move || resume_tree(root, own)).await;
+    }
+
+    /// How many processes the tree has, besides the program itself and those that are called one of `known`.
+    pub async fn others(&self, known: &'static [&'static str]) -> usize {
+        let Some((root, own)) = self.root() else { return 0 };
+        // In a namespace, its first process and the program; else the program.
+        let expected = if own { 1 } else { 2 };
+        let all = tokio::task::spawn_blocking(move || count_besides(root, own, known)).await.unwrap_or(usize::MAX);
+        all.saturating_sub(expected)
+    }
+
+    /// The process that we started, and whether it belongs to the tree: bubblewrap has to go on waiting for its child's end.
+    fn root(&self) -> Option<(u32, bool)> {
+        Some((self.inner.id()?, matches!(self.tree, Tree::Marked { .. })))
+    }
+
+    /// Whether its first process still runs. An error means that it was waited for already.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.inner.try_wait(), Ok(None))
     }
 
     /// Waits until the child's first process has ended by itself; the tree may still live.

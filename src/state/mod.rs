@@ -7,10 +7,12 @@
 mod builds;
 mod claims;
 mod connection;
+mod editions;
 mod projects;
 mod rows;
 
 pub use builds::{BuildRow, LearntLayout, RollBack};
 pub use claims::{Claim, Finish};
 pub use connection::{StateError, Store};
+pub use editions::EditionRow;
 pub use projects::{Accept, Accepted, PendingCounts, ProjectFilter, ProjectRow, Snapshot};

@@ -78,7 +78,7 @@ async fn a_build_has_a_group_of_its_own_and_leaves_none() {
     let mut orphan = Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().expect("sleep");
     std::fs::write(left.join("cgroup.procs"), orphan.id().to_string()).expect("move");
 
-    let options = Options::default().set("build.memory_mb", 512).set("build.timeout_s", 8).cgroup(&group.0);
+    let options = Options::default().without_warm_workers().set("build.memory_mb", 512).set("build.timeout_s", 8).cgroup(&group.0);
     let daemon = options.start().await;
     assert!(!orphan.wait().expect("wait").success() && !left.exists(), "what was left is ended");
     assert_eq!(group.read("daemon/cgroup.procs").trim(), daemon.pid().to_string());

@@ -161,10 +161,10 @@ async fn layers_are_served_from_their_public_folder_only() {
         let answer = raw(&nginx.http.address, "GET", &format!("/_previewd/layers/{path}"), &host, &[]).await;
         assert_eq!(answer.status, "404", "{path}");
     }
-    // Nothing of this is there where previews are private.
+    // They hold nothing of a project, so they are the same where previews are private; the daemon itself gives them then.
     let private = Setup::default().private().start(&daemon);
     let answer = raw(&private.http.address, "GET", &format!("/_previewd/layers/{layer}/react.js"), &host, &[]).await;
-    assert_eq!(answer.status, "404");
+    assert_eq!((answer.status.as_str(), answer.header("cache-control")), ("200", "public, max-age=31536000, immutable"));
 }
 
 #[tokio::test]
@@ -333,7 +333,7 @@ async fn only_releases_are_open_to_others() {
             }
         }
     }
-    for name in ["state.db", "token", "projects/Vite_App/frontend", "projects/Vite_App/work", "projects/Vite_App/.build-status"] {
+    for name in ["state.db", "token", "projects/Vite_App/frontend", "workers", "projects/Vite_App/.build-status"] {
         assert!(closed.iter().any(|closed| closed == name), "{name} is not among {closed:?}");
     }
     assert!(reached.iter().any(|name| name.ends_with(".js.br")), "{reached:?}");

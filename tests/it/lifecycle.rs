@@ -30,7 +30,7 @@ async fn a_deleted_project_leaves_nothing() {
 
 #[tokio::test]
 async fn a_deletion_stops_a_running_build() {
-    let daemon = Daemon::start().await;
+    let daemon = Options::default().without_warm_workers().start().await;
     daemon.push_fixture("demo", "hanging-build");
     daemon.sync("demo", json!({})).await;
     daemon.until_vite_runs().await;

@@ -77,6 +77,9 @@ async fn every_answer_is_as_described() {
     let demo = daemon.build_fixture("demo", "static-html").await;
     daemon.build_fixture("other", "static-html").await;
     let build = demo["build"]["build_id"].as_str().expect("build id");
+    let modules = daemon.data().join("layers/00000000000000000000000000000001/public");
+    std::fs::create_dir_all(&modules).expect("mkdir");
+    std::fs::write(modules.join("react.js"), "export default 1;").expect("write");
     // From a file: the address of the description itself would be left out.
     let dir = guard::temp_dir();
     std::fs::write(dir.path().join("openapi.json"), printed()).expect("write");

@@ -60,11 +60,28 @@ impl Layer {
         Self { dir: PathBuf::new(), root: String::new(), importers: Vec::new(), hit: true, lockfile: FRESH.into(), layout: Layout::Global }
     }
 
+    /// Names the layer.
+    pub(crate) fn id(&self) -> String {
+        self.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The folder of the layer where packages are looked for that the app in folder `app` of the project imports.
+    pub(crate) fn importer_of(&self, app: &str) -> PathBuf {
+        let below = app.strip_prefix(self.root.as_str()).unwrap_or(app).trim_start_matches('/');
+        let importer = self.importers.iter().filter(|importer| is_within(below, importer)).max_by_key(|importer| importer.len());
+        self.dir.join(importer.map_or("", String::as_str))
+    }
+
     /// Whether a package of this name was installed, at whatever depth.
     pub(crate) fn contains(&self, package: &str) -> bool {
         // Every layout links each package of the set at the top.
         self.dir.join(NODE_MODULES).join(package).exists()
     }
+}
+
+/// Whether the folder `inner` is `outer` or lies in it; both relative to the same.
+fn is_within(inner: &str, outer: &str) -> bool {
+    outer.is_empty() || inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// What came of asking for a layer.

@@ -30,7 +30,7 @@ mod store_check;
 mod store_lock;
 mod workspace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BuildLog, Tools};
 use crate::builder::job::MB;
 use crate::config::{self, ConfigError, Secret};
-use crate::domain::{DataDir, Failure, Manifest, ProjectDir};
+use crate::domain::{DataDir, Failure, Manifest};
 use crate::sandbox::{Door, Tool};
 use crate::state::{LearntLayout, StateError, Store};
 pub use failure::Outage;
@@ -99,14 +99,8 @@ impl Installer {
     }
 
     /// Step 1: what decides the dependencies of the app in folder `app`. A manifest that cannot be used is the project's failure.
-    pub(super) async fn read_set(
-        &self,
-        dir: &ProjectDir,
-        files: &Manifest,
-        app: &str,
-        log: &BuildLog,
-    ) -> anyhow::Result<Result<DependencySet, Failure>> {
-        let (work, app) = (dir.work(), app.to_owned());
+    pub(super) async fn read_set(&self, work: &Path, files: &Manifest, app: &str, log: &BuildLog) -> anyhow::Result<Result<DependencySet, Failure>> {
+        let (work, app) = (work.to_owned(), app.to_owned());
         let manifests: Vec<String> =
             files.files.keys().filter(|path| set::is_package_json(path.as_str())).map(|path| path.as_str().to_owned()).collect();
         let set = tokio::task::spawn_blocking(move || set::read(&work, &manifests, &app)).await??;

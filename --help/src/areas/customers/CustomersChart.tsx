@@ -1,0 +1,17 @@
+import { Line, LineChart, CartesianGrid, ResponsiveContainer, Tooltip, XAxis, YAxis } from 'recharts';
+import { useMonths } from '@/hooks/useMonths';
+import type { Row } from '@/lib/schema';
+
+export function CustomersChart({ rows }: { rows: Row[] }) {
+  return (
+    <ResponsiveContainer width="100%" height={220}>
+      <LineChart data={useMonths(rows)}>
+        <CartesianGrid strokeDasharray="3 3" vertical={false} />
+        <XAxis dataKey="month" />
+        <YAxis width={48} />
+        <Tooltip />
+        <Line dataKey="total" stroke="#4f46e5" fill="none" />
+      </LineChart>
+    </ResponsiveContainer>
+  );
+}

@@ -1,0 +1,17 @@
+import { Area, AreaChart, CartesianGrid, ResponsiveContainer, Tooltip, XAxis, YAxis } from 'recharts';
+import { useMonths } from '@/hooks/useMonths';
+import type { Row } from '@/lib/schema';
+
+export function InvoicesChart({ rows }: { rows: Row[] }) {
+  return (
+    <ResponsiveContainer width="100%" height={220}>
+      <AreaChart data={useMonths(rows)}>
+        <CartesianGrid strokeDasharray="3 3" vertical={false} />
+        <XAxis dataKey="month" />
+        <YAxis width={48} />
+        <Tooltip />
+        <Area dataKey="total" stroke="#4f46e5" fill="#818cf8" />
+      </AreaChart>
+    </ResponsiveContainer>
+  );
+}
