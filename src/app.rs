@@ -16,7 +16,7 @@ use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
 use crate::preview::{LiveReleases, Urls, headers};
-use crate::queue::{self, Intake, Queue, StatusBoard};
+use crate::queue::{self, Intake, Queue, Reports, StatusBoard};
 use crate::release::{Compressor, Retention, close_passage, open_passage, put_back, remove_leftovers};
 use crate::sandbox::{Door, end_orphans};
 use crate::source::Source;
@@ -45,6 +45,7 @@ pub struct App {
     pub board: Arc<StatusBoard>,
     pub queue: Arc<Queue>,
     pub intake: Intake,
+    pub reports: Reports,
     pub auth: Authenticator,
     /// The policy that every preview is served with: who may show it in a frame.
     pub frame_ancestors: String,
@@ -75,7 +76,7 @@ impl App {
         let locks = Arc::new(ProjectLocks::default());
         let urls = Arc::new(Urls::new(&config.server.public_url, &config.server.preview_domain, port));
         let live = Arc::new(LiveReleases::new(store.clone()));
-        let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode()));
+        let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode(), events.clone()));
         let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
         let builder = Builder::new(
             builder::Parts {
@@ -112,6 +113,7 @@ impl App {
             data: data.clone(),
             max_pending: config.queue.max_pending,
         };
+        let reports = Reports::new(store.clone(), board.clone(), events.clone(), metrics.clone());
         take_up(&store, &data).await?;
         let auth = Authenticator::open(&config.auth, &data)?;
         Ok(Arc::new(Self {
@@ -129,6 +131,7 @@ impl App {
             board,
             queue,
             intake,
+            reports,
             auth,
             runtime: Handle::current(),
             _lock: lock,

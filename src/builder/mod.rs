@@ -158,9 +158,9 @@ impl Builder {
 
     /// Begins the log of a build.
     pub async fn open_log(&self, project: &ProjectId, record: &BuildRecord) -> io::Result<BuildLog> {
-        let (dir, build, limit) = (self.data.project(project), record.build_id, self.log_bytes);
+        let (project, dir, build, limit) = (project.clone(), self.data.project(project), record.build_id, self.log_bytes);
         let (events, writer) = (self.events.clone(), self.log_writer.clone());
-        blocking(move || BuildLog::create(&dir, build, limit, events, writer)).await
+        blocking(move || BuildLog::create(project, &dir, build, limit, events, writer)).await
     }
 
     /// Builds the project's sources as they are now into the release's folder aside, filling in `record`.

@@ -109,7 +109,12 @@ pub(super) async fn rollback(app: Data<App>, id: Path<String>, request: HttpRequ
 pub(super) async fn delete(app: Data<App>, id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
     authorize(&app, &request, Scope::Control, Some(&project))?;
-    let known = on_runtime(&app, |app| async move { app.intake.delete(&project).await }).await??;
+    let known = on_runtime(&app, |app| async move {
+        let known = app.intake.delete(&project).await;
+        app.reports.forget(&project);
+        known
+    });
+    let known = known.await??;
     if known { Ok(HttpResponse::NoContent().finish()) } else { Err(ApiError::UnknownProject) }
 }
 

@@ -123,8 +123,7 @@ impl Intake {
             Accepted::Building(revision) => revision,
         };
         self.queue.accepted(project, revision);
-        self.board.write(project).await;
-        self.events.status_changed(project);
+        self.board.tell(project).await;
         let (changes, deleted, rejected) = (report.changes, report.deleted, report.rejected);
         Ok(SyncAnswer { revision, building: true, finished: false, changes, deleted, rejected })
     }
@@ -191,6 +190,7 @@ impl Intake {
         // Its last build may have shown it once more.
         blocking(move || hide(&dir).and(remove_tree(dir.root()))).await.map_err(SyncError::Disk)?;
         self.events.status_changed(project);
+        self.events.end(project);
         Ok(known)
     }
 }

@@ -8,9 +8,11 @@ mod builds;
 mod claims;
 mod connection;
 mod projects;
+mod renders;
 mod rows;
 
 pub use builds::{BuildRow, LearntLayout, RollBack};
 pub use claims::{Claim, Finish};
 pub use connection::{StateError, Store};
 pub use projects::{Accept, Accepted, PendingCounts, ProjectFilter, ProjectRow, Snapshot};
+pub use renders::{NotedRender, RenderRow};

@@ -4,6 +4,7 @@ use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::builds::record_of;
+use super::renders::{RenderRow, render_of};
 use super::rows::{parse, parse_option, revision};
 use super::{StateError, Store};
 use crate::domain::status::{Standing, State};
@@ -102,6 +103,8 @@ pub struct Snapshot {
     pub last: Option<BuildRecord>,
     /// The build that runs now.
     pub running: Option<BuildRecord>,
+    /// What a browser made of the live release.
+    pub render: Option<RenderRow>,
 }
 
 /// Projects that wait, by priority.
@@ -184,9 +187,7 @@ impl Store {
             let Some(row) = c.prepare_cached(&sql)?.query_row([id.as_str()], ProjectRow::read).optional()? else {
                 return Ok(None);
             };
-            let last = record_of(c, row.last_build)?;
-            let running = record_of(c, row.running_build)?;
-            Ok(Some(Snapshot { row, last, running }))
+            snapshot_of(c, row).map(Some)
         })
         .await
     }
@@ -232,6 +233,14 @@ impl Store {
     pub async fn delete_project(&self, id: ProjectId) -> Result<bool, StateError> {
         self.write(move |c| Ok(c.execute("DELETE FROM projects WHERE id = ?1", [id.as_str()])? > 0)).await
     }
+}
+
+/// A row with what else its status shows.
+pub(super) fn snapshot_of(c: &Connection, row: ProjectRow) -> Result<Snapshot, StateError> {
+    let last = record_of(c, row.last_build)?;
+    let running = record_of(c, row.running_build)?;
+    let render = row.live_build.map(|build| render_of(c, build)).transpose()?.flatten();
+    Ok(Snapshot { row, last, running, render })
 }
 
 /// Registers a project where it is new.
