@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::auth::Authenticator;
 use crate::builder::{self, Builder, Tools};
@@ -15,9 +16,10 @@ use crate::domain::DataDir;
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
-use crate::preview::{LiveReleases, Urls, headers};
+use crate::preview::report::Throttle;
+use crate::preview::{LiveReleases, PreviewClient, Urls, headers};
 use crate::queue::{self, Intake, Queue, Reports, StatusBoard};
-use crate::release::{Compressor, Retention, close_passage, open_passage, put_back, remove_leftovers};
+use crate::release::{Compressor, Injection, Retention, close_passage, open_passage, put_back, remove_leftovers};
 use crate::sandbox::{Door, end_orphans};
 use crate::source::Source;
 use crate::state::{ProjectFilter, ProjectRow, StateError, Store};
@@ -46,6 +48,10 @@ pub struct App {
     pub queue: Arc<Queue>,
     pub intake: Intake,
     pub reports: Reports,
+    pub client: PreviewClient,
+    pub throttle: Throttle,
+    /// The turn to read source maps.
+    pub mapping: Semaphore,
     pub auth: Authenticator,
     /// The policy that every preview is served with: who may show it in a frame.
     pub frame_ancestors: String,
@@ -78,6 +84,8 @@ impl App {
         let live = Arc::new(LiveReleases::new(store.clone()));
         let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode(), events.clone()));
         let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
+        let client = PreviewClient::new(&config.server.embed_origins);
+        let injection = Injection { client: config.preview.inject.then(|| client.address()), scripts: Vec::new() };
         let builder = Builder::new(
             builder::Parts {
                 data: data.clone(),
@@ -88,6 +96,8 @@ impl App {
                 events: events.clone(),
                 metrics: metrics.clone(),
                 tools: tools.clone(),
+                injection,
+                public_maps: config.preview.source_maps,
             },
             &config.build,
         )?;
@@ -132,6 +142,9 @@ impl App {
             queue,
             intake,
             reports,
+            client,
+            throttle: Throttle::default(),
+            mapping: Semaphore::new(1),
             auth,
             runtime: Handle::current(),
             _lock: lock,

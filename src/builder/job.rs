@@ -33,6 +33,8 @@ pub(super) struct Job {
     pub(super) vite_temp: Vec<PathBuf>,
     /// Whether the build may write into `work`, which then holds copies.
     pub(super) writable: bool,
+    /// Whether what is built names its source maps, which are published with it.
+    pub(super) public_maps: bool,
 }
 
 /// A script of the app's `package.json` that the project wants to have run.

@@ -5,7 +5,7 @@
 //! 3. dependencies: the layer of the project's dependency set, installed where it is new
 //! 4. run the generators that the project names, then its own Vite, in the sandbox; an import that only another layout of the same
 //!    dependencies offers leads back to 3, once for each layout, and is remembered for the set
-//! 5. scan the output
+//! 5. scan the output, set its source maps aside, put the preview client into its pages
 //!
 //! Invariant: a project that does not build is data ([`Built::Failed`]); an `Err` is a fault of ours or of
 //! the machine, and only that is tried again.
@@ -33,11 +33,11 @@ use crate::config;
 use crate::disk::{blocking, remove_tree};
 use crate::domain::app_root::{self, App};
 use crate::domain::build::LayerUse;
-use crate::domain::{BuildRecord, DataDir, Failure, FailureKind, Manifest, Mode, ProjectDir, ProjectId, SourcePath};
+use crate::domain::{BuildId, BuildRecord, DataDir, Failure, FailureKind, Manifest, Mode, ProjectDir, ProjectId, SourcePath};
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
-use crate::release::{OutputLimits, ScanError, Scanned, scan};
+use crate::release::{Injection, OutputLimits, ScanError, Scanned, scan, set_maps_aside};
 use crate::sandbox::{Door, Tool};
 use crate::state::Store;
 use crate::sync::{SyncFiles, SyncScope, Syncer};
@@ -115,6 +115,10 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Programs.
     pub tools: Tools,
+    /// What every page gets.
+    pub injection: Injection,
+    /// Source maps are published with what they map.
+    pub public_maps: bool,
 }
 
 /// Makes builds.
@@ -130,6 +134,8 @@ pub struct Builder {
     installer: Installer,
     worker: Worker,
     output: OutputLimits,
+    injection: Injection,
+    public_maps: bool,
     /// Projects whose builds write into their sources. Forgotten with the project and at a restart: each then finds out once more.
     writers: Mutex<HashSet<ProjectId>>,
 }
@@ -141,6 +147,7 @@ impl Builder {
         let limits = Limits { time: Duration::from_secs(config.timeout_s.into()), memory_mb: config.memory_mb, output };
         let installer = Installer::new(parts.door.clone(), parts.data.clone(), parts.store, &parts.tools, config).map_err(io::Error::other)?;
         let worker = Worker::new(parts.door, parts.data.clone(), parts.tools.node, limits);
+        let (injection, public_maps) = (parts.injection, parts.public_maps);
         Ok(Self {
             data: parts.data,
             syncer: parts.syncer,
@@ -152,6 +159,8 @@ impl Builder {
             installer,
             worker,
             output,
+            injection,
+            public_maps,
             writers: Mutex::default(),
         })
     }
@@ -196,7 +205,7 @@ impl Builder {
             Run::Done { spa, warnings } => {
                 record.spa = spa;
                 record.warnings = warnings;
-                self.scan(&out).await?
+                self.scan(&request, record.build_id, &out).await?
             }
         };
         if !matches!(built, Built::Output(_))
@@ -258,6 +267,7 @@ impl Builder {
             out: dir.release_aside(record.build_id),
             vite_temp: Vec::new(),
             writable: self.worker.needs_copies() || self.is_writer(request.project),
+            public_maps: self.public_maps,
         };
         let mut layout = self.installer.known_layout(&set).await?;
         let mut generated = false;
@@ -352,9 +362,18 @@ impl Builder {
     }
 
     /// Step 5.
-    async fn scan(&self, out: &Path) -> anyhow::Result<Built> {
-        let (out, limits) = (out.to_owned(), self.output);
-        match spawn_blocking(move || scan(&out, limits)).await? {
+    async fn scan(&self, request: &BuildRequest<'_>, build: BuildId, out: &Path) -> anyhow::Result<Built> {
+        let (out, limits, injection, project) = (out.to_owned(), self.output, self.injection.clone(), request.project.clone());
+        let maps = (!self.public_maps).then(|| self.data.project(&project).maps(build));
+        let work = move || {
+            let mut scanned = scan(&out, limits)?;
+            if let Some(maps) = maps {
+                set_maps_aside(&out, &mut scanned.files, &maps)?;
+            }
+            scanned.bytes += injection.apply(&out, &scanned.files, &project, build)?;
+            Ok(scanned)
+        };
+        match spawn_blocking(work).await? {
             Ok(scanned) if scanned.files.is_empty() => Ok(Built::Failed(Failure::new(FailureKind::Output, "the build wrote no files"))),
             Ok(scanned) => Ok(Built::Output(scanned)),
             Err(ScanError::Rejected(failure)) => Ok(Built::Failed(failure)),

@@ -37,6 +37,7 @@ struct JobLine<'a> {
     out_dir: &'a Path,
     cache_dir: &'a Path,
     mode: &'a str,
+    source_maps: &'a str,
 }
 
 /// What ended the watching.
@@ -154,7 +155,9 @@ impl<'a> Watch<'a> {
 
     fn job_line(&self) -> String {
         let root = self.job.work.join(&self.job.app);
-        let line = JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production" };
+        let source_maps = if self.job.public_maps { "linked" } else { "hidden" };
+        let line =
+            JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production", source_maps };
         // Paths below a data directory that is not UTF-8 cannot be told to Node either.
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
     }

@@ -246,15 +246,16 @@ function forceConfig(job, config) {
   for (const build of [config.build, config.environments?.client?.build]) if (build) forceBuild(job, build);
 }
 
-/** `output.dir` and `output.file` would win over `outDir`. Sizes are not reported since gzip costs more than some builds. */
+/** `output.dir` and `output.file` would win over `outDir`, `output.sourcemap` over `sourcemap`. Sizes are not reported since gzip costs more than some builds. */
 function forceBuild(job, build) {
-  Object.assign(build, { outDir: job.out_dir, emptyOutDir: false, write: true, watch: null, ssr: false, reportCompressedSize: false });
+  Object.assign(build, { outDir: job.out_dir, emptyOutDir: false, write: true, watch: null, ssr: false, reportCompressedSize: false, sourcemap: job.source_maps === 'linked' || 'hidden' });
   for (const options of [build.rollupOptions, build.rolldownOptions]) {
     // Rolldown's records for Vite DevTools, beside the dependencies, which are read-only.
     delete options?.devtools;
     for (const output of [options?.output ?? []].flat()) {
       delete output.dir;
       delete output.file;
+      delete output.sourcemap;
     }
   }
 }
@@ -354,8 +355,8 @@ function announce(job, vite, config, entries) {
 // --- jobs -------------------------------------------------------------------------------------------------------------------------
 
 function parseJob(line) {
-  const { root, out_dir, cache_dir, mode } = JSON.parse(line);
-  const job = { root: fs.realpathSync(root), out_dir, cache_dir, mode: mode ?? 'production', modules: [], warnings: 0 };
+  const { root, out_dir, cache_dir, mode, source_maps } = JSON.parse(line);
+  const job = { root: fs.realpathSync(root), out_dir, cache_dir, source_maps, mode: mode ?? 'production', modules: [], warnings: 0 };
   job.finished = new Promise((resolve) => (job.finish = resolve));
   job.configFile = findConfigFile(job.root);
   return job;

@@ -101,6 +101,8 @@ pub struct Preview {
     pub private: bool,
     pub embedder_policy: EmbedderPolicy,
     pub keep_releases: u32,
+    pub inject: bool,
+    pub source_maps: bool,
 }
 
 /// What the documents of previews say of the resources that they load (HTML Standard, "Cross-origin embedder policies").

@@ -4,6 +4,7 @@
 //! the API. So a preview's origin can never reach a call of the API.
 
 mod bodies;
+mod client;
 mod control;
 mod error;
 mod extract;
@@ -54,6 +55,7 @@ const ROUTES: &[Entry] = &[
     ("/openapi.json", READ, || get().to(openapi::openapi)),
     ("/", READ, || get().to(health::front_page)),
     ("/preview/{id}", READ, || get().to(preview::without_slash)),
+    ("/preview/{id}/_previewd/report", "POST", || web::post().to(preview::report_by_path)),
     ("/preview/{id}/{path:.*}", READ, || get().to(preview::by_path)),
 ];
 

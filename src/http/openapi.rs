@@ -45,6 +45,7 @@ their own and no part of this description: `preview_url` says where a project's 
         openapi::openapi,
         preview::without_slash,
         preview::by_path,
+        preview::report_by_path,
     ),
     components(schemas(Problem, LogLine)),
     tags(

@@ -5,21 +5,26 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
+use super::client;
 use super::error::{ApiError, Problem};
 use super::private::{self, Admission};
-use super::problems::{OfPreview, OfProjectId};
+use super::problems::{OfPreview, OfProjectId, OfReport};
 use super::representation::{Conditions, Content, Representation, is_page, represent};
 use crate::app::App;
 use crate::domain::status::State;
 use crate::domain::{BuildId, ProjectId};
 use crate::preview::cache::Asked;
 use crate::preview::{LiveRelease, Request, Resolved, Urls, pages, resolve};
+use crate::release::stand_in;
 
 /// Paths below this are previewd's own on every preview's origin.
 const RESERVED: &str = "_previewd/";
+
+/// Where the preview client reports to.
+const REPORT: &str = "_previewd/report";
 
 /// What a request is about.
 struct Target {
@@ -40,7 +45,7 @@ enum Answer {
 }
 
 /// `GET http://{label}.{preview_domain}/…`
-pub(super) async fn by_host(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn by_host(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let host = request.connection_info().host().to_owned();
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or(&host);
     let target = app.urls.host_target(host).ok_or(ApiError::NotFound)?;
@@ -48,7 +53,33 @@ pub(super) async fn by_host(app: Data<App>, request: HttpRequest) -> Result<Http
         return Ok(page(&app, StatusCode::NOT_FOUND, pages::empty()));
     };
     let path = request.uri().path().trim_start_matches('/').to_owned();
+    if path == REPORT {
+        return report(&app, &request, payload, &project, true).await;
+    }
     serve(&app, &request, Target { project, build: target.build, path, prefix: None }).await
+}
+
+/// What the preview client found out about a page of the preview: what it printed, what failed in it, and whether it rendered. All of it is
+/// a claim. Anything in the body that is not known is ignored.
+#[utoipa::path(
+    post, path = "/preview/{id}/_previewd/report", operation_id = "preview_report", tag = "previews",
+    params(("id" = ProjectId, Path, description = "The project")),
+    request_body(content = String, content_type = "text/plain", description = "JSON: `build`, `entries`, `render`; at most 64 kB. Any type of content is taken: browsers send plain text without a preflight"),
+    responses((status = 204, description = "Taken"), OfReport),
+    security((), ("project_token" = []), ("project_token_in_address" = []))
+)]
+pub(super) async fn report_by_path(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+    report(&app, &request, payload, &id.parse()?, false).await
+}
+
+async fn report(app: &Data<App>, request: &HttpRequest, payload: Payload, project: &ProjectId, own_origin: bool) -> Result<HttpResponse, ApiError> {
+    if *request.method() != Method::POST {
+        return Err(ApiError::MethodNotAllowed("POST"));
+    }
+    if app.config.preview.private {
+        private::admit(app, request, project, own_origin)?;
+    }
+    client::report(app, payload, project).await
 }
 
 /// A preview's address without its slash.
@@ -102,6 +133,11 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
     {
         return Ok(response);
     }
+    if let Some(name) = target.path.strip_prefix(RESERVED)
+        && let Some(script) = client::script(app, request, name, target.build.is_none())
+    {
+        return Ok(script);
+    }
     let release = match target.build {
         Some(build) => app.live.retained(&target.project, build).await?.ok_or(ApiError::UnknownBuild)?,
         None => match app.live.get(&target.project).await? {
@@ -110,7 +146,7 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
         },
     };
     if target.path.starts_with(RESERVED) {
-        return Ok(page(app, StatusCode::NOT_FOUND, pages::not_found()));
+        return Ok(page(app, StatusCode::NOT_FOUND, pages::not_found("")));
     }
     let navigation = accepts(request.headers(), header::ACCEPT, "text/html");
     Ok(match look_up(app, request, &target, release).await? {
@@ -119,7 +155,12 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
             file.complete(preview_headers(app, &mut response), app.config.preview.private)
         }
         Answer::AddSlash => redirect_with_slash(request),
-        Answer::NotFound if navigation => page(app, StatusCode::NOT_FOUND, pages::not_found()),
+        Answer::NotFound if navigation => {
+            // So that it becomes the page that it stands in for, once a release has that.
+            let address = format!("{}{}", target.prefix.as_deref().map_or("", |prefix| prefix.trim_end_matches('/')), app.client.address());
+            let client = if app.config.preview.inject { stand_in(&address, release.build) } else { String::new() };
+            page(app, StatusCode::NOT_FOUND, pages::not_found(&client))
+        }
         Answer::NotFound => preview_headers(app, &mut HttpResponse::NotFound()).content_type("text/plain; charset=utf-8").body("not found\n"),
     })
 }
@@ -173,7 +214,7 @@ async fn look_up(app: &Data<App>, request: &HttpRequest, target: &Target, releas
 }
 
 /// What every answer of a preview says: who may frame it, and that others may load its files.
-fn preview_headers<'a>(app: &App, response: &'a mut HttpResponseBuilder) -> &'a mut HttpResponseBuilder {
+pub(super) fn preview_headers<'a>(app: &App, response: &'a mut HttpResponseBuilder) -> &'a mut HttpResponseBuilder {
     if let Some(policy) = app.config.preview.embedder_policy.header() {
         response.insert_header(("Cross-Origin-Embedder-Policy", policy));
     }
@@ -214,7 +255,7 @@ fn redirect_with_slash(request: &HttpRequest) -> HttpResponse {
 }
 
 /// Whether a list such as `Accept` names `wanted` and does not refuse it with `q=0`.
-fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
+pub(super) fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
     let list = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     list.split(',').any(|item| {
         let mut parts = item.split(';').map(str::trim);

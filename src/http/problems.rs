@@ -65,6 +65,10 @@ problems! {
     OfMetrics: [Internal, StateUnavailable];
     /// Of an address that has a project's name in it, and nothing else that could be wrong.
     OfProjectId: [InvalidProjectId];
+    /// Of what the preview client reports.
+    OfReport: [
+        InvalidProjectId, InvalidBody, InvalidQuery, Unauthorized, UnknownBuild, BodyTimeout, BodyTooLarge, TooManyReports, Internal, StateUnavailable,
+    ];
     /// Of a preview, besides the pages that it shows itself.
     OfPreview: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownBuild, Internal, StateUnavailable];
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::inject::without_build;
 use crate::events::StyleSwap;
 
 /// Pages that are compared by their text at most, and the largest of them, in bytes: beyond, loading anew is good enough.
@@ -52,7 +53,7 @@ fn styles_only(old: &Files, new: &Files, pages: &BTreeMap<String, (String, Strin
     }
     let swaps = pair(&gone, &come)?;
     let renamed = |text: &str| swaps.iter().fold(text.to_owned(), |text, swap| text.replace(&swap.from, &swap.to));
-    pages.values().all(|(before, after)| renamed(before) == *after).then_some(swaps)
+    pages.values().all(|(before, after)| renamed(&without_build(before)) == without_build(after)).then_some(swaps)
 }
 
 /// Which new stylesheet takes the place of which old one. Vite names them `{name}-{hash}.css`; a name that is there twice, or

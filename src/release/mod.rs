@@ -5,12 +5,16 @@
 
 mod changes;
 mod compress;
+mod inject;
+mod maps;
 mod publish;
 mod retain;
 mod scan;
 
 pub use changes::compare;
 pub use compress::Compressor;
+pub use inject::{Injection, stand_in};
+pub use maps::{Place, SourceMaps, set_maps_aside};
 pub use publish::{close_passage, hide, live_build, open_passage, publish, put_back, remove_leftovers, swap_log};
 pub use retain::Retention;
 pub use scan::{OutputLimits, ScanError, Scanned, UNLISTED, scan};
