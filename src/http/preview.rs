@@ -9,10 +9,12 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::error::{ApiError, Problem};
+use super::events;
 use super::private::{self, Admission};
 use super::problems::{OfPreview, OfProjectId};
 use super::representation::{Conditions, Content, Representation, is_page, represent};
 use crate::app::App;
+use crate::auth::Scope;
 use crate::domain::status::State;
 use crate::domain::{BuildId, ProjectId};
 use crate::preview::cache::Asked;
@@ -20,6 +22,8 @@ use crate::preview::{LiveRelease, Request, Resolved, Urls, pages, resolve};
 
 /// Paths below this are previewd's own on every preview's origin.
 const RESERVED: &str = "_previewd/";
+/// Where a preview's pages hear of new releases and failures.
+const EVENTS: &str = "_previewd/events";
 
 /// What a request is about.
 struct Target {
@@ -102,6 +106,9 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
     {
         return Ok(response);
     }
+    if target.build.is_none() && target.path == EVENTS {
+        return follow(app, request, &target).await;
+    }
     let release = match target.build {
         Some(build) => app.live.retained(&target.project, build).await?.ok_or(ApiError::UnknownBuild)?,
         None => match app.live.get(&target.project).await? {
@@ -122,6 +129,16 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
         Answer::NotFound if navigation => page(app, StatusCode::NOT_FOUND, pages::not_found()),
         Answer::NotFound => preview_headers(app, &mut HttpResponse::NotFound()).content_type("text/plain; charset=utf-8").body("not found\n"),
     })
+}
+
+/// What happens to the preview, for its own pages. A permalink never changes, so it has no such address.
+async fn follow(app: &Data<App>, request: &HttpRequest, target: &Target) -> Result<HttpResponse, ApiError> {
+    let private = app.config.preview.private.then(|| private::held(request, target.prefix.is_none())).transpose()?;
+    let (seen, project) = (app.clone(), target.project.clone());
+    let allowed = move || private.as_ref().is_none_or(|held| held.opens(&seen, Scope::Preview, &project));
+    let mut response = HttpResponse::Ok();
+    preview_headers(app, &mut response);
+    events::of_preview(app, request, &mut response, &target.project, allowed).await
 }
 
 /// Steps 2 and 3: from memory where the file was asked for before, else off the async threads.
