@@ -7,6 +7,7 @@
 //! Invariant: a listener is handed every event of its audience after its number, in order, or learns that it cannot be.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ struct Entry {
     number: u64,
     api: Option<Bytes>,
     preview: Option<Bytes>,
+    /// The build whose end `preview` tells.
+    ended: Option<BuildId>,
 }
 
 impl Entry {
@@ -126,31 +129,29 @@ impl Channel {
             let frame = |name: &str, data: &str| Bytes::from(format!("id: {}\nevent: {name}\ndata: {data}\n\n", id(self.life, number)));
             // A status is told again for many reasons; the last build's end is told once.
             let news = narrow.filter(|(build, _)| build.is_none_or(|build| ring.told.replace(build) != Some(build)));
+            let ended = news.as_ref().and_then(|(build, _)| *build);
             let preview = news.map(|(_, event)| frame(event.name(), &data(&event)));
-            ring.push(Entry { number, api: Some(frame(event.name(), &api)), preview });
+            ring.push(Entry { number, api: Some(frame(event.name(), &api)), preview, ended });
             number
         };
         self.reached.send_modify(|reached| reached.number = number);
     }
 
     /// Follows from now on, or from after `last_id` where what came since is still here.
-    pub(super) fn follow(channel: &Arc<Self>, audience: Audience, last_id: Option<&str>) -> Listener {
+    pub(super) fn follow(channel: &Arc<Self>, audience: Audience, last_id: Option<&str>, count: Arc<AtomicUsize>) -> Listener {
+        count.fetch_add(1, Ordering::Relaxed);
         let reached = channel.reached.subscribe();
         let mut ring = channel.lock();
         ring.listeners += 1;
         let (last, floor) = (ring.last(), ring.floor);
         drop(ring);
         let known = last_id.and_then(|text| number_of(channel.life, text)).filter(|number| (floor..=last).contains(number));
-        Listener { channel: channel.clone(), audience, reached, had: known.unwrap_or(last), fresh: known.is_none() }
+        Listener { channel: channel.clone(), audience, reached, had: known.unwrap_or(last), fresh: known.is_none(), told: None, count }
     }
 
     /// Ends every stream.
     pub(super) fn close(&self) {
         self.reached.send_modify(|reached| reached.closed = true);
-    }
-
-    pub(super) fn listeners(&self) -> usize {
-        self.lock().listeners
     }
 
     /// Whether nobody has listened for `time`.
@@ -202,12 +203,26 @@ pub struct Listener {
     /// The number of the event that it had last.
     had: u64,
     fresh: bool,
+    /// The build whose end it was told of when it came.
+    told: Option<BuildId>,
+    /// Streams that are open, of all projects.
+    count: Arc<AtomicUsize>,
 }
 
 impl Listener {
     /// It did not say what it had last, or what it said is no longer known: it has to be told how things stand, first.
     pub fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// Ends the streams of all who follow this project.
+    pub(super) fn close(&self) {
+        self.channel.close();
+    }
+
+    /// It was told first how this build ended: that is not told again.
+    pub fn knows_of(&mut self, build: BuildId) {
+        self.told = Some(build);
     }
 
     /// How things stand, in the form of an event. It has the id of the last event before it: who comes back with it
@@ -244,7 +259,8 @@ impl Listener {
         let from = ring.entries.partition_point(|entry| entry.number <= self.had);
         for entry in ring.entries.range(from..) {
             self.had = entry.number;
-            if let Some(frame) = entry.of(self.audience) {
+            let known = entry.ended.is_some() && entry.ended == self.told && self.audience == Audience::Preview;
+            if let Some(frame) = entry.of(self.audience).filter(|_| !known) {
                 return Some(Next::Event(frame.clone()));
             }
         }
@@ -254,6 +270,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
         let mut ring = self.channel.lock();
         ring.listeners -= 1;
         ring.idle_since = Instant::now();

@@ -12,7 +12,7 @@ mod kinds;
 mod log;
 mod notes;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as Clock};
 
@@ -48,6 +48,9 @@ pub struct Events {
     /// The last event's number, of all projects together: so a project whose events were let go never gives a number twice.
     last: AtomicU64,
     swept: Mutex<Clock>,
+    /// Streams that are open, of all projects.
+    listeners: Arc<AtomicUsize>,
+    stopping: AtomicBool,
 }
 
 impl Default for Events {
@@ -59,6 +62,8 @@ impl Default for Events {
             life: rand::random(),
             last: AtomicU64::new(0),
             swept: Mutex::new(Clock::now()),
+            listeners: Arc::default(),
+            stopping: AtomicBool::new(false),
         }
     }
 }
@@ -111,7 +116,13 @@ impl Events {
         // The entry stays locked until the listener is counted, so that no sweep comes in between.
         let entry = self.channels.entry(project.clone());
         let channel = entry.or_insert_with(|| Arc::new(Channel::new(self.life, self.last.load(Ordering::SeqCst))));
-        Channel::follow(&channel, audience, last_id)
+        let listener = Channel::follow(&channel, audience, last_id, self.listeners.clone());
+        drop(channel);
+        // After it is in the list: a stop that does not see it there is seen here.
+        if self.stopping.load(Ordering::SeqCst) {
+            listener.close();
+        }
+        listener
     }
 
     /// Ends the streams of all who follow a project that was deleted.
@@ -123,7 +134,15 @@ impl Events {
 
     /// How many streams are open.
     pub fn listeners(&self) -> usize {
-        self.channels.iter().map(|channel| channel.listeners()).sum()
+        self.listeners.load(Ordering::Relaxed)
+    }
+
+    /// Ends every stream, and those that are opened from now on: the daemon stops.
+    pub fn end_all(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for channel in &self.channels {
+            channel.close();
+        }
     }
 
     /// Lets go of what nobody came back to.

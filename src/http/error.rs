@@ -50,6 +50,8 @@ pub enum ApiError {
     ReportTooLarge { max: usize },
     #[error("the pages of this preview report too often")]
     TooManyReports,
+    #[error("{max} event streams are open, as many of server.max_connections as they may take")]
+    TooManyStreams { max: usize },
     #[error("the body did not arrive within server.client_timeout_s")]
     BodyTimeout,
     #[error(transparent)]
@@ -134,6 +136,7 @@ codes! {
     SourceUnavailable => "source_unavailable", SERVICE_UNAVAILABLE, "the source does not answer";
     StateUnavailable => "state_unavailable", SERVICE_UNAVAILABLE, "the daemon's state cannot be read or written right now";
     TooManyConnections => "too_many_connections", SERVICE_UNAVAILABLE, "`server.max_connections` are open already";
+    TooManyStreams => "too_many_streams", SERVICE_UNAVAILABLE, "three quarters of `server.max_connections` are event streams already";
     Draining => "draining", SERVICE_UNAVAILABLE, "the daemon is about to stop";
     Disk => "disk", INSUFFICIENT_STORAGE, "the daemon's disk cannot be read or written right now";
 }
@@ -168,6 +171,7 @@ impl ApiError {
             Self::TooManyReports => Code::TooManyReports,
             Self::AddressTooLong { .. } => Code::AddressTooLong,
             Self::HeadersTooLarge { .. } => Code::HeadersTooLarge,
+            Self::TooManyStreams { .. } => Code::TooManyStreams,
             Self::TooManyConnections { .. } => Code::TooManyConnections,
             Self::BodyTimeout => Code::BodyTimeout,
             Self::Unauthorized(_) => Code::Unauthorized,

@@ -7,6 +7,7 @@ mod bodies;
 mod client;
 mod control;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod limits;
@@ -18,6 +19,7 @@ mod private;
 mod problems;
 mod read;
 mod representation;
+mod sse;
 
 use actix_web::dev::RequestHead;
 use actix_web::guard;
@@ -46,6 +48,7 @@ const ROUTES: &[Entry] = &[
     ("/status/{id}", READ, || get().to(read::status).wrap(for_front_ends())),
     ("/builds/{id}", READ, || get().to(read::builds).wrap(for_front_ends())),
     ("/logs/{id}", READ, || get().to(logs::logs).wrap(for_front_ends())),
+    ("/events/{id}", READ, || get().to(events::events).wrap(for_front_ends())),
     ("/projects", READ, || get().to(read::projects)),
     ("/projects/{id}", "DELETE", || web::delete().to(control::delete)),
     ("/health", READ, || get().to(health::health)),

@@ -10,10 +10,12 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::client;
 use super::error::{ApiError, Problem};
+use super::events;
 use super::private::{self, Admission};
 use super::problems::{OfPreview, OfProjectId, OfReport};
 use super::representation::{Conditions, Content, Representation, is_page, represent};
 use crate::app::App;
+use crate::auth::Scope;
 use crate::domain::status::State;
 use crate::domain::{BuildId, ProjectId};
 use crate::preview::cache::Asked;
@@ -22,6 +24,8 @@ use crate::release::stand_in;
 
 /// Paths below this are previewd's own on every preview's origin.
 const RESERVED: &str = "_previewd/";
+/// Where a preview's pages hear of new releases and failures.
+const EVENTS: &str = "_previewd/events";
 
 /// Where the preview client reports to.
 const REPORT: &str = "_previewd/report";
@@ -138,6 +142,9 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
     {
         return Ok(script);
     }
+    if target.build.is_none() && target.path == EVENTS {
+        return follow(app, request, &target).await;
+    }
     let release = match target.build {
         Some(build) => app.live.retained(&target.project, build).await?.ok_or(ApiError::UnknownBuild)?,
         None => match app.live.get(&target.project).await? {
@@ -163,6 +170,16 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
         }
         Answer::NotFound => preview_headers(app, &mut HttpResponse::NotFound()).content_type("text/plain; charset=utf-8").body("not found\n"),
     })
+}
+
+/// What happens to the preview, for its own pages. A permalink never changes, so it has no such address.
+async fn follow(app: &Data<App>, request: &HttpRequest, target: &Target) -> Result<HttpResponse, ApiError> {
+    let private = app.config.preview.private.then(|| private::held(request, target.prefix.is_none())).transpose()?;
+    let (seen, project) = (app.clone(), target.project.clone());
+    let allowed = move || private.as_ref().is_none_or(|held| held.opens(&seen, Scope::Preview, &project));
+    let mut response = HttpResponse::Ok();
+    preview_headers(app, &mut response);
+    events::of_preview(app, request, &mut response, &target.project, allowed).await
 }
 
 /// Steps 2 and 3: from memory where the file was asked for before, else off the async threads.

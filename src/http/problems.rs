@@ -57,6 +57,8 @@ problems! {
     OfBuilds: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, Internal, StateUnavailable];
     /// Of one build's log.
     OfLogs: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, Internal, StateUnavailable];
+    /// Of a project's events.
+    OfEvents: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownProject, TooManyStreams, Internal, StateUnavailable];
     /// Of the list of projects, whose cursor is a project id.
     OfProjects: [InvalidProjectId, InvalidQuery, Unauthorized, Internal, StateUnavailable];
     /// Of a call that cannot fail by itself.

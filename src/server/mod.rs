@@ -81,6 +81,8 @@ pub async fn serve(mut config: Config, env: Environment) -> anyhow::Result<()> {
     notify(NotifyState::Stopping);
     app.queue.drain(driver, grace).await;
     app.door.close().await;
+    // Their clients come back to the next daemon.
+    app.events.end_all();
     let _ = std::fs::remove_file(app.data.listen());
     leave(&handle, inherited).await;
     feeding.abort();

@@ -17,6 +17,7 @@ mod clients;
 mod crash;
 mod credentials;
 mod embedding;
+mod events;
 mod faults;
 mod floors;
 mod front;

@@ -139,6 +139,17 @@ async fn a_previews_origin_hears_of_releases_and_failures_alone() {
 }
 
 #[tokio::test]
+async fn what_was_told_first_is_not_told_again() {
+    let events = Events::default();
+    let (mut told, mut other) = (events.follow(&project(), Audience::Preview, None), events.follow(&project(), Audience::Preview, None));
+    told.knows_of(BuildId::from_parts(1, 0));
+    events.publish(&project(), &status(1, Outcome::Succeeded));
+    events.publish(&project(), &status(2, Outcome::Failed));
+    assert_eq!(drain(&mut told).await, ["event: failed"]);
+    assert_eq!(drain(&mut other).await, ["event: fixed", "event: failed"]);
+}
+
+#[tokio::test]
 async fn a_deletion_ends_streams_after_what_was_told() {
     let events = Events::default();
     let mut listener = events.follow(&project(), Audience::Api, None);
@@ -152,7 +163,7 @@ async fn a_deletion_ends_streams_after_what_was_told() {
 #[test]
 fn what_nobody_follows_is_let_go() {
     let channel = Arc::new(Channel::new(0, 0));
-    let listener = Channel::follow(&channel, Audience::Api, None);
+    let listener = Channel::follow(&channel, Audience::Api, None, Arc::default());
     assert!(!channel.is_idle_for(NOW));
     drop(listener);
     assert!(channel.is_idle_for(NOW) && !channel.is_idle_for(Duration::from_mins(1)));

@@ -69,7 +69,7 @@ function flush() {
 const troubles = [];
 
 /** What browsers (and Vite's loader of styles) say of a lazy part that is not there. */
-const MISSING_MODULE = /dynamically imported module|Importing a module script failed|Unable to preload CSS|Loading (CSS )?chunk/i;
+const MISSING_MODULE = /imported module|Importing a module|preload CSS/;
 
 function threw(source, error, message, place) {
   if (full()) return;
@@ -87,24 +87,23 @@ function failed(source, text, fields) {
   report({ source, text, ...fields });
 }
 
-for (const method of ['debug', 'log', 'info', 'warn', 'error', 'assert']) {
-  const native = console[method];
+for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
+  const native = console[level];
   let telling = false;
-  console[method] = { [method](...args) {
+  console[level] = (...args) => {
     // What telling it prints (a Proxy's trap may) is not told too.
-    if (!telling && !(method === 'assert' && args[0]) && !full()) {
+    if (!telling && !full()) {
       telling = true;
       attempt(() => {
-        const level = method === 'assert' ? 'error' : method;
-        const text = line(level === method ? args : ['Assertion failed:', ...args.slice(1)]);
+        const text = line(args);
         tellParent('console', { level, text });
         // What an app prints besides is its own business.
         if (level === 'error' || level === 'warn') report({ source: 'console', level, text });
       });
       telling = false;
     }
-    return native.apply(this, args);
-  } }[method];
+    native.apply(console, args);
+  };
 }
 
 addEventListener('error', (event) => attempt(() => {

@@ -27,10 +27,10 @@ function inspect(root) {
     }
     return `${mark[0]}${texts.join(', ')}${size > texts.length ? ', …' : ''}${mark[1]}`;
   };
-  const sizeOf = (kind, of) => Object.getOwnPropertyDescriptor(kind.prototype, 'size').get.call(of);
-  const counted = (name, kind, value, entries, each) => {
-    const size = sizeOf(kind, value);
-    return `${name}(${size}) ${list(entries.call(value), each, '{}', size)}`;
+  const counted = (kind, value, each) => {
+    // The engine's own, also where the app's class has another.
+    const size = Reflect.get(kind.prototype, 'size', value);
+    return `${kind.name}(${size}) ${list(kind.prototype[Symbol.iterator].call(value), each, '{}', size)}`;
   };
 
   function show(value) {
@@ -52,10 +52,10 @@ function inspect(root) {
     if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
     if (value instanceof Error || value instanceof DOMException) return describe(value);
     if (value instanceof Node) return value.nodeType === 1 ? clip(plain(value).outerHTML, STRING_CHARS) : value.nodeName;
-    if (value instanceof Map) return counted('Map', Map, value, Map.prototype.entries, ([key, of]) => `${show(key)} => ${show(of)}`);
-    if (value instanceof Set) return counted('Set', Set, value, Set.prototype.values, show);
+    if (value instanceof Map) return counted(Map, value, ([key, of]) => `${show(key)} => ${show(of)}`);
+    if (value instanceof Set) return counted(Set, value, show);
     if (value instanceof Date) return Date.prototype.toJSON.call(value);
-    if (value instanceof RegExp) return RegExp.prototype.toString.call(value);
+    if (value instanceof RegExp) return `/${value.source}/`;
     const keys = Object.keys(value);
     const maker = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(value) ?? {}, 'constructor')?.value;
     const name = maker && maker !== Object ? `${Object.getOwnPropertyDescriptor(maker, 'name')?.value} ` : '';

@@ -13,6 +13,7 @@ pub(crate) mod probe;
 pub(crate) mod raw;
 pub(crate) mod registry;
 pub(crate) mod shared;
+pub(crate) mod sse;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
