@@ -29,34 +29,47 @@ type Files = BTreeMap<String, Stamp>;
 pub fn compare(before: &Path, after: &Path) -> io::Result<Option<Vec<StyleSwap>>> {
     let (Some(old), Some(new)) = (list(before)?, list(after)?) else { return Ok(None) };
     let changed = new.iter().filter(|(path, stamp)| is_page(path) && old.get(*path).is_some_and(|known| known != *stamp));
-    let paths: Vec<&String> = changed.map(|(path, _)| path).collect();
-    if paths.len() > PAGES_MAX || paths.iter().any(|path| new[*path].0 > PAGE_BYTES_MAX || old[*path].0 > PAGE_BYTES_MAX) {
+    let mut paths: Vec<(String, String)> = changed.map(|(path, _)| (path.clone(), path.clone())).collect();
+    let (gone, come) = (differing(&old, &new, is_script), differing(&new, &old, is_script));
+    let scripts = pair(&gone, &come).unwrap_or_default();
+    paths.extend(scripts.into_iter().filter(|swap| old[&swap.from] != new[&swap.to]).map(|swap| (swap.from, swap.to)));
+    if paths.len() > PAGES_MAX || paths.iter().any(|(from, to)| old[from].0 > PAGE_BYTES_MAX || new[to].0 > PAGE_BYTES_MAX) {
         return Ok(None);
     }
-    let mut pages = BTreeMap::new();
-    for path in paths {
-        let read = |root: &Path| fs::read(root.join(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        pages.insert(path.clone(), (read(before)?, read(after)?));
+    let mut texts = BTreeMap::new();
+    for (from, to) in paths {
+        let read = |root: &Path, path: &str| fs::read(root.join(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let pair = (read(before, &from)?, read(after, &to)?);
+        texts.insert(to, pair);
     }
-    Ok(styles_only(&old, &new, &pages))
+    Ok(styles_only(&old, &new, &texts))
 }
 
-/// The same from what is known of both: their files, and the old and new text of the pages that changed.
-fn styles_only(old: &Files, new: &Files, pages: &BTreeMap<String, (String, String)>) -> Option<Vec<StyleSwap>> {
-    let differ = |a: &Files, b: &Files| -> BTreeSet<String> {
-        a.iter().filter(|(path, stamp)| b.get(*path) != Some(*stamp) && !is_page(path)).map(|(path, _)| path.clone()).collect()
-    };
-    let (gone, come) = (differ(old, new), differ(new, old));
+/// The same from what is known of both: their files, and the old and new text of the pages and scripts that changed, by the new path.
+///
+/// Vite names a script also by the styles that it imports, so an edit of those alone gives it, and all that import it, another name. A
+/// script that differs in such names alone is the same to a page that runs it.
+fn styles_only(old: &Files, new: &Files, texts: &BTreeMap<String, (String, String)>) -> Option<Vec<StyleSwap>> {
+    let other = |path: &str| !is_page(path) && !is_script(path) && !is_style(path);
     let same_pages = old.keys().filter(|path| is_page(path)).eq(new.keys().filter(|path| is_page(path)));
-    if !same_pages || gone.is_empty() || !gone.iter().chain(&come).all(|path| is_style(path)) {
+    if !same_pages || !differing(old, new, other).is_empty() || !differing(new, old, other).is_empty() {
         return None;
     }
-    let swaps = pair(&gone, &come)?;
-    let renamed = |text: &str| swaps.iter().fold(text.to_owned(), |text, swap| text.replace(&swap.from, &swap.to));
-    pages.values().all(|(before, after)| renamed(&without_build(before)) == without_build(after)).then_some(swaps)
+    let [scripts, swaps] = [is_script, is_style].map(|kind| pair(&differing(old, new, kind), &differing(new, old, kind)));
+    let (scripts, swaps) = (scripts?, swaps.filter(|swaps| !swaps.is_empty())?);
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let names: Vec<(String, String)> = scripts.iter().chain(&swaps).map(|swap| (name(&swap.from), name(&swap.to))).collect();
+    let renamed = |text: &str| names.iter().fold(without_build(text), |text, (from, to)| text.replace(from, to));
+    let same_scripts = scripts.iter().all(|swap| old[&swap.from] == new[&swap.to] || texts.contains_key(&swap.to));
+    (same_scripts && texts.values().all(|(before, after)| renamed(before) == without_build(after))).then_some(swaps)
 }
 
-/// Which new stylesheet takes the place of which old one. Vite names them `{name}-{hash}.css`; a name that is there twice, or
+/// The files of a kind in `a` that `b` has not, or has with another content.
+fn differing(a: &Files, b: &Files, kind: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    a.iter().filter(|(path, stamp)| kind(path) && b.get(*path) != Some(*stamp)).map(|(path, _)| path.clone()).collect()
+}
+
+/// Which new file takes the place of which old one. Vite names them `{name}-{hash}.css`; a name that is there twice, or
 /// on one side only, is a doubt.
 fn pair(gone: &BTreeSet<String>, come: &BTreeSet<String>) -> Option<Vec<StyleSwap>> {
     let by_stem = |paths: &BTreeSet<String>| -> Option<BTreeMap<String, String>> {
@@ -68,15 +81,19 @@ fn pair(gone: &BTreeSet<String>, come: &BTreeSet<String>) -> Option<Vec<StyleSwa
     swaps.filter(|_| new.is_empty())
 }
 
-/// A stylesheet's path without the hash of its content.
+/// A file's path without the hash of its content.
 fn stem(path: &str) -> &str {
     /// Characters of a hash in a file name: Vite's own are 8, of base64url or base36.
     const HASH_CHARS: usize = 8;
-    let name = path.strip_suffix(".css").unwrap_or(path);
+    let name = path.rsplit_once('.').map_or(path, |(name, _)| name);
     let Some(at) = name.len().checked_sub(HASH_CHARS + 1).filter(|at| name.is_char_boundary(*at)) else { return name };
     let (stem, hash) = name.split_at(at);
     let is_hash = hash.starts_with(['-', '.']) && hash[1..].bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if is_hash { stem } else { name }
+}
+
+fn is_script(path: &str) -> bool {
+    path.ends_with(".js")
 }
 
 fn is_style(path: &str) -> bool {
@@ -149,7 +166,7 @@ mod tests {
         let cases: [(&str, &[(&str, i64)]); 7] = [
             ("nothing changed", &base),
             ("a script", &[("index.html", 1), ("a-AAAAAAAA.css", 1), ("a-JJJJJJJJ.js", 2)]),
-            ("both", &[("index.html", 1), ("a-BBBBBBBB.css", 1), ("a-KKKKKKKK.js", 1)]),
+            ("both", &[("index.html", 1), ("a-BBBBBBBB.css", 1), ("a-KKKKKKKK.js", 2)]),
             ("an image more", &[("index.html", 1), ("a-BBBBBBBB.css", 1), ("a-JJJJJJJJ.js", 1), ("x.png", 1)]),
             ("a stylesheet more", &[("index.html", 1), ("a-BBBBBBBB.css", 1), ("b-CCCCCCCC.css", 1), ("a-JJJJJJJJ.js", 1)]),
             ("a stylesheet less", &[("index.html", 1), ("a-JJJJJJJJ.js", 1)]),
@@ -160,6 +177,21 @@ mod tests {
         }
         let twice = [("a-AAAAAAAA.css", 1), ("a-CCCCCCCC.css", 1)];
         assert_eq!(swaps(&twice, &[("a-BBBBBBBB.css", 1), ("a-DDDDDDDD.css", 1)], None), None, "which is which?");
+    }
+
+    #[test]
+    fn a_script_that_only_got_another_name_is_the_same() {
+        let old = [("index.html", 1), ("a-AAAAAAAA.css", 1), ("main-JJJJJJJJ.js", 1), ("lazy-LLLLLLLL.js", 1)];
+        let new = [("index.html", 2), ("a-BBBBBBBB.css", 2), ("main-KKKKKKKK.js", 1), ("lazy-MMMMMMMM.js", 2)];
+        let texts = |lazy: &str| {
+            let page = ("<script src=/main-JJJJJJJJ.js>a-AAAAAAAA.css", "<script src=/main-KKKKKKKK.js>a-BBBBBBBB.css");
+            let lazy = ("import './main-JJJJJJJJ.js'", lazy);
+            [("index.html", page), ("lazy-MMMMMMMM.js", lazy)].map(|(path, (a, b))| (path.to_owned(), (a.to_owned(), b.to_owned()))).into()
+        };
+        let only = |lazy: &str| styles_only(&files(&old), &files(&new), &texts(lazy)).map(|swaps| swaps.len());
+        assert_eq!(only("import './main-KKKKKKKK.js'"), Some(1));
+        assert_eq!(only("import './main-KKKKKKKK.js';more()"), None);
+        assert_eq!(styles_only(&files(&old), &files(&new), &BTreeMap::new()), None, "what was not read is a doubt");
     }
 
     #[test]

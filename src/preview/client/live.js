@@ -37,6 +37,8 @@ async function swap({ build_id: to, styles }) {
   })));
   build = to;
   lookAfter();
+  // Vite says so of a lazy part that the new release has by another name.
+  addEventListener('vite:preloadError', () => location.reload());
 }
 
 let overlay;
@@ -135,9 +137,10 @@ function listen() {
 }
 
 if (CONFIG.live && build) {
-  // Neither is there in a frame without an origin, nor locks without TLS outside of this machine.
+  // There are no locks without TLS outside of this machine, and none in a frame without an origin: that one connects before a policy counts.
   try {
-    listen().catch(() => connect());
+    if (origin === 'null') connect();
+    else listen().catch(() => connect());
   } catch {
     connect();
   }

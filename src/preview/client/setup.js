@@ -39,10 +39,12 @@ if ('csp' in script.dataset) {
   const frame = document.createElement('iframe');
   frame.style.display = 'none';
   document.documentElement.append(frame);
-  view = frame.contentWindow;
+  // Another origin's, where this page has none.
+  view = attempt(() => frame.contentWindow.document.defaultView) ?? window;
 }
 const isOurs = (node) => node.localName === 'previewd-overlay' || node.contentWindow === view;
 
-/** This tab's memory over reloads; there is none in a sandboxed frame without an origin. */
-const recall = (key) => attempt(() => JSON.parse(sessionStorage[`previewd:${key}`]));
-const remember = (key, value) => attempt(() => (sessionStorage[`previewd:${key}`] = JSON.stringify(value)));
+/** What this tab remembers over reloads, for each frame in it by its place; there is none in a sandboxed frame without an origin. */
+const place = `previewd:${framed ? Object.values(parent).indexOf(window) : ''}:`;
+const recall = (key) => attempt(() => JSON.parse(sessionStorage[place + key]));
+const remember = (key, value) => attempt(() => (sessionStorage[place + key] = JSON.stringify(value)));
