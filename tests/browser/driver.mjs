@@ -39,6 +39,8 @@ const within = async (name) => {
 
 const commands = {
   goto: async ({ url }) => (await page.goto(url, { waitUntil: 'load' }))?.status() ?? null,
+  /** Of a page that leaves at once, the browser may say that it was interrupted. */
+  visit: async ({ url }) => page.goto(url, { waitUntil: 'commit' }).then(() => null, () => null),
   reload: async () => (await page.reload({ waitUntil: 'load' }))?.status() ?? null,
   /** Waits until the element is there and shows `text`; gives all that it shows. */
   see: async ({ selector, text, frame }) => {

@@ -17,7 +17,7 @@ async fn verdict(daemon: &Daemon, browser: &mut Browser, name: &str, files: &[(&
     files.iter().for_each(|(path, text)| daemon.put(name, path, text));
     let built = daemon.sync_and_wait(name).await;
     assert_eq!(built["status"], "ready", "{name}: {built:#}");
-    browser.goto(&preview_url(daemon, name));
+    browser.visit(&preview_url(daemon, name));
     let status = daemon.status_until(name, |status| !["", "unknown"].contains(&status["render"]["verdict"].as_str().unwrap_or_default())).await;
     assert_eq!(status["render"]["build_id"], status["live"]["build_id"]);
     status["render"].clone()
@@ -45,7 +45,9 @@ async fn six_broken_apps() {
         ),
     ];
     for (name, html, files, expected, detail) in cases {
-        let found = verdict(&daemon, &mut browser, name, files, &html).await;
+        // A page that goes on and on would keep the next one away.
+        let mut own = (name == "redirect").then(Browser::start);
+        let found = verdict(&daemon, own.as_mut().unwrap_or(&mut browser), name, files, &html).await;
         assert_eq!(found["verdict"], expected, "{name}: {found:#}");
         assert!(found["detail"].as_str().unwrap_or_default().contains(detail), "{name}: {found:#}");
     }

@@ -50,6 +50,11 @@ impl Browser {
         self.call("goto", json!({ "url": url }))
     }
 
+    /// Opens an address whose page may never come to rest.
+    pub(crate) fn visit(&mut self, url: &str) {
+        self.call("visit", json!({ "url": url }));
+    }
+
     /// Loads the page again; its status.
     pub(crate) fn reload(&mut self) -> Value {
         self.call("reload", json!({}))

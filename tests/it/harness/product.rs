@@ -21,9 +21,12 @@ impl Product {
                     "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{html}",
                     html.len()
                 );
-                let mut request = [0; 8192];
-                let _ = stream.read(&mut request).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
+                // Browsers open connections ahead of time, and ask nothing on some of them.
+                tokio::spawn(async move {
+                    let mut request = [0; 8192];
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                });
             }
         });
         Self { port }
