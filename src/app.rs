@@ -15,6 +15,7 @@ use crate::domain::DataDir;
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::preview::{LiveReleases, Urls, headers};
 use crate::queue::{self, Intake, Queue, Reports, StatusBoard};
 use crate::release::{Compressor, Retention, close_passage, open_passage, put_back, remove_leftovers};
@@ -46,6 +47,7 @@ pub struct App {
     pub queue: Arc<Queue>,
     pub intake: Intake,
     pub reports: Reports,
+    pub notifier: Arc<Notifier>,
     pub auth: Authenticator,
     /// The policy that every preview is served with: who may show it in a frame.
     pub frame_ancestors: String,
@@ -77,6 +79,8 @@ impl App {
         let urls = Arc::new(Urls::new(&config.server.public_url, &config.server.preview_domain, port));
         let live = Arc::new(LiveReleases::new(store.clone()));
         let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode(), events.clone()));
+        let notifier = Notifier::new(store.clone(), metrics.clone(), &config)?;
+        let announce = board.announce(&config.notify.urls);
         let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
         let builder = Builder::new(
             builder::Parts {
@@ -101,6 +105,8 @@ impl App {
             compressor: Compressor::default(),
             live: live.clone(),
             board: board.clone(),
+            announce: announce.clone(),
+            notifier: notifier.clone(),
         };
         let queue = Queue::new(parts, config.queue.clone(), config.build_concurrency());
         let intake = Intake {
@@ -113,7 +119,7 @@ impl App {
             data: data.clone(),
             max_pending: config.queue.max_pending,
         };
-        let reports = Reports::new(store.clone(), board.clone(), events.clone(), metrics.clone());
+        let reports = Reports::new(store.clone(), board.clone(), events.clone(), metrics.clone(), announce, notifier.clone());
         take_up(&store, &data).await?;
         let auth = Authenticator::open(&config.auth, &data)?;
         Ok(Arc::new(Self {
@@ -132,6 +138,7 @@ impl App {
             queue,
             intake,
             reports,
+            notifier,
             auth,
             runtime: Handle::current(),
             _lock: lock,

@@ -4,6 +4,7 @@
 //!
 //! Invariant: limits go before lines, so that a flood of lines does not keep a build from its limits.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -37,6 +38,7 @@ struct JobLine<'a> {
     out_dir: &'a Path,
     cache_dir: &'a Path,
     mode: &'a str,
+    env: &'a BTreeMap<String, String>,
 }
 
 /// What ended the watching.
@@ -154,7 +156,14 @@ impl<'a> Watch<'a> {
 
     fn job_line(&self) -> String {
         let root = self.job.work.join(&self.job.app);
-        let line = JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production" };
+        let line = JobLine {
+            job: self.job.build.to_string(),
+            root: &root,
+            out_dir: &self.job.out,
+            cache_dir: &self.cache,
+            mode: "production",
+            env: &self.job.env,
+        };
         // Paths below a data directory that is not UTF-8 cannot be told to Node either.
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
     }
