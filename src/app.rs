@@ -16,6 +16,7 @@ use crate::domain::DataDir;
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::preview::report::Throttle;
 use crate::preview::{LiveReleases, PreviewClient, Urls, headers};
 use crate::queue::{self, Intake, Queue, Reports, StatusBoard};
@@ -52,6 +53,7 @@ pub struct App {
     pub throttle: Throttle,
     /// The turn to read source maps.
     pub mapping: Semaphore,
+    pub notifier: Arc<Notifier>,
     pub auth: Authenticator,
     /// The policy that every preview is served with: who may show it in a frame.
     pub frame_ancestors: String,
@@ -83,9 +85,11 @@ impl App {
         let urls = Arc::new(Urls::new(&config.server.public_url, &config.server.preview_domain, port));
         let live = Arc::new(LiveReleases::new(store.clone()));
         let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode(), events.clone()));
+        let notifier = Notifier::new(store.clone(), metrics.clone(), &config)?;
+        let announce = board.announce(&config.notify.urls);
         let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
         let client = PreviewClient::new(&config.server.embed_origins);
-        let injection = Injection { client: config.preview.inject.then(|| client.address()), scripts: Vec::new() };
+        let injection = Injection { client: config.preview.inject.then(|| client.address()), scripts: config.preview.scripts.clone() };
         let builder = Builder::new(
             builder::Parts {
                 data: data.clone(),
@@ -111,6 +115,8 @@ impl App {
             compressor: Compressor::default(),
             live: live.clone(),
             board: board.clone(),
+            announce: announce.clone(),
+            notifier: notifier.clone(),
         };
         let queue = Queue::new(parts, config.queue.clone(), config.build_concurrency());
         let intake = Intake {
@@ -123,7 +129,7 @@ impl App {
             data: data.clone(),
             max_pending: config.queue.max_pending,
         };
-        let reports = Reports::new(store.clone(), board.clone(), events.clone(), metrics.clone());
+        let reports = Reports::new(store.clone(), board.clone(), events.clone(), metrics.clone(), announce, notifier.clone());
         take_up(&store, &data).await?;
         let auth = Authenticator::open(&config.auth, &data)?;
         Ok(Arc::new(Self {
@@ -145,6 +151,7 @@ impl App {
             client,
             throttle: Throttle::default(),
             mapping: Semaphore::new(1),
+            notifier,
             auth,
             runtime: Handle::current(),
             _lock: lock,

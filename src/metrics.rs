@@ -31,6 +31,8 @@ pub struct Metrics {
     pub layer: IntCounterVec,
     pub edit_to_live_seconds: HistogramVec,
     pub renders: IntCounterVec,
+    pub notify: IntCounterVec,
+    pub notify_waiting: IntGauge,
     pub source_requests: IntCounterVec,
     pub source_circuit: IntGauge,
     pub disk_bytes: IntGaugeVec,
@@ -57,6 +59,8 @@ impl Metrics {
             layer: counters(&r, "layer_total", "Builds by whether their dependencies were there already.", &["result"])?,
             edit_to_live_seconds: histograms(&r, "edit_to_live_seconds", "Time from a sync's arrival to its release being live.", &[])?,
             renders: counters(&r, "renders_total", "Releases by what browsers made of them.", &["verdict"])?,
+            notify: counters(&r, "notify_total", "Tries to deliver a webhook, and webhooks given up.", &["result"])?,
+            notify_waiting: register(&r, IntGauge::with_opts(named("notify_waiting", "Webhooks that are still to be delivered."))?)?,
             source_requests: counters(&r, "source_requests_total", "Requests to the source.", &["op", "result"])?,
             source_circuit: register(&r, IntGauge::with_opts(named("source_circuit_state", CIRCUIT_HELP))?)?,
             disk_bytes: gauges(&r, "disk_bytes", "The file system that holds the data directory.", &["kind"])?,
@@ -66,6 +70,12 @@ impl Metrics {
         for priority in crate::domain::Priority::ALL {
             // A depth of 0 is worth showing from the start.
             metrics.queue_depth.with_label_values(&[priority.as_str()]).set(0);
+        }
+        for result in ["delivered", "retried", "given_up"] {
+            let _ = metrics.notify.with_label_values(&[result]);
+        }
+        for verdict in crate::domain::status::Verdict::ALL {
+            let _ = metrics.renders.with_label_values(&[verdict.as_str()]);
         }
         Ok(metrics)
     }

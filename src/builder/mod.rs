@@ -20,7 +20,7 @@ mod watch;
 mod worker;
 mod workspace;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,6 +131,7 @@ pub struct Builder {
     events: Arc<Events>,
     log_writer: LogWriter,
     log_bytes: u64,
+    store: Store,
     installer: Installer,
     worker: Worker,
     output: OutputLimits,
@@ -145,7 +146,8 @@ impl Builder {
     pub fn new(parts: Parts, config: &config::Build) -> io::Result<Self> {
         let output = OutputLimits { files: config.output_files.into(), bytes: u64::from(config.output_mb) * MB };
         let limits = Limits { time: Duration::from_secs(config.timeout_s.into()), memory_mb: config.memory_mb, output };
-        let installer = Installer::new(parts.door.clone(), parts.data.clone(), parts.store, &parts.tools, config).map_err(io::Error::other)?;
+        let installer =
+            Installer::new(parts.door.clone(), parts.data.clone(), parts.store.clone(), &parts.tools, config).map_err(io::Error::other)?;
         let worker = Worker::new(parts.door, parts.data.clone(), parts.tools.node, limits);
         let (injection, public_maps) = (parts.injection, parts.public_maps);
         Ok(Self {
@@ -156,6 +158,7 @@ impl Builder {
             events: parts.events,
             log_writer: LogWriter::start()?,
             log_bytes: u64::from(config.log_kb) * 1024,
+            store: parts.store,
             installer,
             worker,
             output,
@@ -181,7 +184,8 @@ impl Builder {
             () = request.cancel.cancelled() => return Ok(Built::Cancelled),
         };
         let out = dir.release_aside(record.build_id);
-        let app = match find_app(&dir, &manifest).await? {
+        let given = self.store.environment(request.project.clone()).await?;
+        let app = match find_app(&dir, &manifest, given.root).await? {
             Ok(app) => app,
             Err(failure) => return Ok(Built::Failed(failure)),
         };
@@ -195,7 +199,7 @@ impl Builder {
             }
             App::Vite(folder) => {
                 record.mode = Some(Mode::Plain);
-                self.build_with_vite(&request, record, &dir, &manifest, folder).await?
+                self.build_with_vite(&request, record, &dir, &manifest, folder, given.vars).await?
             }
         };
         let built = match made {
@@ -252,6 +256,7 @@ impl Builder {
         dir: &ProjectDir,
         manifest: &Manifest,
         folder: String,
+        env: BTreeMap<String, String>,
     ) -> anyhow::Result<Run> {
         if let Some(why) = self.worker.missing() {
             return Ok(Run::Failed { failure: Failure::new(FailureKind::Internal, why), claim: None });
@@ -266,6 +271,7 @@ impl Builder {
             app: folder,
             out: dir.release_aside(record.build_id),
             vite_temp: Vec::new(),
+            env,
             writable: self.worker.needs_copies() || self.is_writer(request.project),
             public_maps: self.public_maps,
         };
@@ -394,8 +400,9 @@ fn other_layout(layer: &Layer, claim: &FailureClaim) -> Option<(install::Layout,
 }
 
 /// Step 2.
-async fn find_app(dir: &ProjectDir, manifest: &Manifest) -> anyhow::Result<Result<App, Failure>> {
+async fn find_app(dir: &ProjectDir, manifest: &Manifest, root: Option<String>) -> anyhow::Result<Result<App, Failure>> {
     let (work, paths) = (dir.work(), manifest.files.keys().cloned().collect::<Vec<_>>());
+    let named = root.clone();
     let found = blocking(move || {
         let mut dependents = BTreeSet::new();
         for path in paths.iter().map(SourcePath::as_str).filter(|path| is_package_json(path)) {
@@ -405,9 +412,18 @@ async fn find_app(dir: &ProjectDir, manifest: &Manifest) -> anyhow::Result<Resul
             }
         }
         let files = paths.iter().map(SourcePath::as_str).collect();
-        Ok(app_root::find(&files, &dependents))
+        Ok(match named {
+            Some(root) => app_root::at(&root, &files, &dependents),
+            None => app_root::find(&files, &dependents),
+        })
     });
     Ok(found.await?.ok_or_else(|| {
+        if let Some(root) = root {
+            let message = format!(
+                "the app is said to be in {root:?} (PUT /env), where there is no vite.config, no package.json that depends on Vite, and no index.html"
+            );
+            return Failure::new(FailureKind::Config, message);
+        }
         let message = if manifest.files.is_empty() {
             "the project has no files"
         } else {

@@ -4,6 +4,7 @@
 //!
 //! Invariant: limits go before lines, so that a flood of lines does not keep a build from its limits.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -38,6 +39,7 @@ struct JobLine<'a> {
     cache_dir: &'a Path,
     mode: &'a str,
     source_maps: &'a str,
+    env: &'a BTreeMap<String, String>,
 }
 
 /// What ended the watching.
@@ -156,8 +158,15 @@ impl<'a> Watch<'a> {
     fn job_line(&self) -> String {
         let root = self.job.work.join(&self.job.app);
         let source_maps = if self.job.public_maps { "linked" } else { "hidden" };
-        let line =
-            JobLine { job: self.job.build.to_string(), root: &root, out_dir: &self.job.out, cache_dir: &self.cache, mode: "production", source_maps };
+        let line = JobLine {
+            job: self.job.build.to_string(),
+            root: &root,
+            out_dir: &self.job.out,
+            cache_dir: &self.cache,
+            mode: "production",
+            source_maps,
+            env: &self.job.env,
+        };
         // Paths below a data directory that is not UTF-8 cannot be told to Node either.
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
     }

@@ -42,6 +42,8 @@ const SERVER_FRAMEWORKS = [
 const exitForReal = process.reallyExit.bind(process);
 /** The job that is running; what user code throws outside of any promise of ours is blamed on it. */
 let current = null;
+/** What the job's environment took the place of: names with the values that they had. */
+let given = [];
 
 // --- messages ---------------------------------------------------------------------------------------------------------------------
 
@@ -355,11 +357,22 @@ function announce(job, vite, config, entries) {
 // --- jobs -------------------------------------------------------------------------------------------------------------------------
 
 function parseJob(line) {
-  const { root, out_dir, cache_dir, mode, source_maps } = JSON.parse(line);
+  const { root, out_dir, cache_dir, mode, env, source_maps } = JSON.parse(line);
+  useEnvironment(env ?? {});
   const job = { root: fs.realpathSync(root), out_dir, cache_dir, source_maps, mode: mode ?? 'production', modules: [], warnings: 0 };
   job.finished = new Promise((resolve) => (job.finish = resolve));
   job.configFile = findConfigFile(job.root);
   return job;
+}
+
+/** Vite lets the environment win over `.env` files. What the last job was given is gone with it. */
+function useEnvironment(env) {
+  for (const [name, value] of given) {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  }
+  given = Object.keys(env).map((name) => [name, process.env[name]]);
+  Object.assign(process.env, env);
 }
 
 async function build(job) {

@@ -126,7 +126,7 @@ impl RenderReport {
 }
 
 /// Whether a release really showed something in a browser.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Render {
     /// The build that was looked at.
     pub build_id: BuildId,

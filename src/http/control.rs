@@ -161,7 +161,7 @@ fn verdict(status: &Status, revision: Revision) -> Progress {
 }
 
 /// Runs `work` where it goes on even if the caller hangs up: a sync that has begun comes to its end.
-async fn on_runtime<T, F>(app: &Data<App>, work: impl FnOnce(Data<App>) -> F) -> Result<T, ApiError>
+pub(super) async fn on_runtime<T, F>(app: &Data<App>, work: impl FnOnce(Data<App>) -> F) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
 use super::error::Problem;
 use super::extract::SIGNATURE_HEADER;
 use super::problems::OfAnything;
-use super::{control, events, health, logs, openapi, preview, read};
+use super::{control, diagnostics, events, health, logs, openapi, preview, read, settings};
 use crate::domain::status::RenderReport;
 use crate::events::{BuildLine, ConsoleRecord, LogLine, PreviewFailure, PreviewFixed, Published};
 
@@ -39,6 +39,13 @@ their own and no part of this description: `preview_url` says where a project's 
         read::projects,
         logs::logs,
         events::events,
+        diagnostics::diagnostics,
+        settings::env,
+        settings::set_env,
+        settings::clear_env,
+        settings::notify,
+        settings::set_notify,
+        settings::clear_notify,
         health::health,
         health::live,
         health::ready,

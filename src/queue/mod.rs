@@ -5,6 +5,7 @@
 //!
 //! Invariant: every claim is settled exactly once, whatever happens to its build.
 
+mod diagnostics;
 mod gate;
 mod heartbeat;
 mod intake;
@@ -32,9 +33,11 @@ use crate::domain::{BuildId, DataDir, ProjectId, Revision};
 use crate::events::{Event, Events, PublishReason, Published};
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::preview::LiveReleases;
 use crate::release::{Compressor, Retention, compare};
-use crate::state::{Claim, StateError, Store};
+use crate::state::{Announce, Claim, StateError, Store};
+pub use diagnostics::{Code as DiagnosticCode, Diagnostic, Diagnostics};
 use gate::{Running, Stop, should_supersede};
 use heartbeat::Heartbeat;
 pub use intake::{Intake, IntakeError, SyncAnswer, SyncRequest, scope_of};
@@ -70,6 +73,10 @@ pub struct Parts {
     pub live: Arc<LiveReleases>,
     /// Status files.
     pub board: Arc<StatusBoard>,
+    /// Who is told by webhook.
+    pub announce: Announce,
+    /// Delivers that.
+    pub notifier: Arc<Notifier>,
 }
 
 /// The queue's loop and the builds that run.

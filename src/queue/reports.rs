@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use super::StatusBoard;
+use super::{Diagnostics, StatusBoard};
 use crate::domain::status::RenderReport;
 use crate::domain::{BuildId, ProjectId};
 use crate::events::{ConsoleRecord, Event, Events, Notes};
 use crate::metrics::Metrics;
-use crate::state::{NotedRender, StateError, Store};
+use crate::notify::Notifier;
+use crate::state::{Announce, NotedRender, StateError, Store};
 
 /// The way in for reports.
 #[derive(Debug)]
@@ -19,13 +20,22 @@ pub struct Reports {
     board: Arc<StatusBoard>,
     events: Arc<Events>,
     metrics: Arc<Metrics>,
+    announce: Announce,
+    notifier: Arc<Notifier>,
     notes: Notes,
 }
 
 impl Reports {
     /// Wires it.
-    pub fn new(store: Store, board: Arc<StatusBoard>, events: Arc<Events>, metrics: Arc<Metrics>) -> Self {
-        Self { store, board, events, metrics, notes: Notes::default() }
+    pub fn new(
+        store: Store,
+        board: Arc<StatusBoard>,
+        events: Arc<Events>,
+        metrics: Arc<Metrics>,
+        announce: Announce,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        Self { store, board, events, metrics, announce, notifier, notes: Notes::default() }
     }
 
     /// Keeps what a page of `record.build_id` said, for the diagnostics of that build, and tells it to whoever follows the project
@@ -41,19 +51,22 @@ impl Reports {
     /// project's status says it (where the build is live).
     pub async fn note_render(&self, project: &ProjectId, report: RenderReport) -> Result<NotedRender, StateError> {
         let report = report.bounded();
-        let noted = self.store.note_render(project.clone(), report.clone()).await?;
+        let noted = self.store.note_render(project.clone(), report.clone(), self.announce.clone()).await?;
         if noted == NotedRender::Taken {
             self.metrics.renders.with_label_values(&[report.verdict.as_str()]).inc();
             tracing::info!(%project, build = %report.build_id, verdict = %report.verdict, by = %report.by, "a release was looked at");
+            self.notifier.wake();
             self.events.publish(project, &Event::Render(report));
             self.board.tell(project).await;
         }
         Ok(noted)
     }
 
-    /// What pages of a build said, in the order in which it came.
-    pub fn console(&self, project: &ProjectId, build: BuildId) -> Vec<ConsoleRecord> {
-        self.notes.of(project, build)
+    /// What is known to be wrong with a build, within `max_chars`; `None` where the project has no such build.
+    pub async fn diagnostics(&self, project: &ProjectId, build: BuildId, max_chars: usize) -> Result<Option<Diagnostics>, StateError> {
+        let Some(row) = self.store.build(project.clone(), build).await? else { return Ok(None) };
+        let render = self.store.render(build).await?;
+        Ok(Some(Diagnostics::of(&row.record, &self.notes.of(project, build), render.as_ref(), max_chars)))
     }
 
     /// Forgets a project that was deleted.

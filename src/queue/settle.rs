@@ -66,7 +66,9 @@ impl Queue {
             Some(_) => self.parts.store.project(claim.project.clone()).await.ok().flatten().and_then(|row| row.live_build),
             None => None,
         };
-        match self.parts.store.finish(claim, finish, now.as_millisecond()).await {
+        let written = self.parts.store.finish_and_announce(claim, finish, now.as_millisecond(), Some(self.parts.announce.clone())).await;
+        self.parts.notifier.wake();
+        match written {
             Ok(true) if published.is_some() => self.tell_published(&claim.project, claim.build, claim.revision, PublishReason::Build, before).await,
             Ok(true) => {}
             Ok(false) => tracing::warn!(project = %claim.project, build = %claim.build, "the end of a build that was no longer ours"),

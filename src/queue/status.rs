@@ -12,7 +12,7 @@ use crate::domain::status::{Live, Render, RunningBuild, Status, Verdict};
 use crate::domain::{DataDir, ProjectId};
 use crate::events::{Event, Events};
 use crate::preview::Urls;
-use crate::state::{Snapshot, StateError, Store};
+use crate::state::{Announce, Snapshot, StateError, Store};
 
 /// Knows how projects stand.
 #[derive(Debug)]
@@ -55,6 +55,13 @@ impl StatusBoard {
         }
         drop(turn);
         self.events.status_changed(project);
+    }
+
+    /// How this is told to others: to `urls` of every project.
+    pub fn announce(self: &Arc<Self>, urls: &[String]) -> Announce {
+        let board = self.clone();
+        let compose = move |snapshot| serde_json::to_string(&board.view(snapshot)).unwrap_or_default();
+        Announce { urls: urls.into(), compose: Arc::new(compose) }
     }
 
     async fn write_file(&self, project: &ProjectId, status: &Status) -> io::Result<()> {

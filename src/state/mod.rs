@@ -7,6 +7,8 @@
 mod builds;
 mod claims;
 mod connection;
+mod environments;
+mod outbox;
 mod projects;
 mod renders;
 mod rows;
@@ -14,5 +16,7 @@ mod rows;
 pub use builds::{BuildRow, LearntLayout, RollBack};
 pub use claims::{Claim, Finish};
 pub use connection::{StateError, Store};
+pub use environments::Environment;
+pub use outbox::{Announce, Occasion, Outgoing};
 pub use projects::{Accept, Accepted, PendingCounts, ProjectFilter, ProjectRow, Snapshot};
 pub use renders::{NotedRender, RenderRow};

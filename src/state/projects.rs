@@ -244,7 +244,7 @@ pub(super) fn snapshot_of(c: &Connection, row: ProjectRow) -> Result<Snapshot, S
 }
 
 /// Registers a project where it is new.
-fn insert_project(c: &Connection, project: &ProjectId, now: i64) -> Result<(), StateError> {
+pub(super) fn insert_project(c: &Connection, project: &ProjectId, now: i64) -> Result<(), StateError> {
     let sql = "INSERT INTO projects (id, label, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
     match c.prepare_cached(sql)?.execute(params![project.as_str(), project.label(), now]) {
         Err(rusqlite::Error::SqliteFailure(e, _)) if e.extended_code == SQLITE_CONSTRAINT_UNIQUE => Err(StateError::LabelTaken),
@@ -263,7 +263,7 @@ fn state_condition(state: Option<State>) -> &'static str {
     }
 }
 
-fn pending(c: &Connection) -> Result<PendingCounts, StateError> {
+pub(super) fn pending(c: &Connection) -> Result<PendingCounts, StateError> {
     let sql = format!("SELECT coalesce(sum(priority = 'interactive'), 0), coalesce(sum(priority <> 'interactive'), 0) FROM projects WHERE {PENDING}");
     Ok(c.prepare_cached(&sql)?.query_row([], |row| Ok(PendingCounts { interactive: row.get(0)?, background: row.get(1)? }))?)
 }

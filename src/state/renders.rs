@@ -5,8 +5,9 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
+use super::outbox::announce;
 use super::rows::parse;
-use super::{StateError, Store};
+use super::{Announce, Occasion, StateError, Store};
 use crate::domain::status::{RenderReport, Verdict, Witness};
 use crate::domain::{BuildId, ProjectId};
 
@@ -25,6 +26,13 @@ pub struct RenderRow {
     changes: u32,
 }
 
+impl RenderRow {
+    /// A verdict that was not changed yet.
+    pub fn new(verdict: Verdict, detail: Option<String>, by: Witness) -> Self {
+        Self { verdict, detail, by, changes: 0 }
+    }
+}
+
 /// What became of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotedRender {
@@ -37,8 +45,8 @@ pub enum NotedRender {
 }
 
 impl Store {
-    /// Notes what a browser made of a release.
-    pub async fn note_render(&self, project: ProjectId, report: RenderReport) -> Result<NotedRender, StateError> {
+    /// Notes what a browser made of a release, and writes down who is to be told of it.
+    pub async fn note_render(&self, project: ProjectId, report: RenderReport, to: Announce) -> Result<NotedRender, StateError> {
         self.write(move |c| {
             let build = report.build_id.to_string();
             if !c.prepare_cached("SELECT 1 FROM builds WHERE id = ?1 AND project_id = ?2")?.exists(params![build, project.as_str()])? {
@@ -53,6 +61,7 @@ impl Store {
                 ":build": build, ":verdict": report.verdict.as_str(), ":detail": report.detail, ":by": report.by.as_str(),
                 ":at": report.time.as_millisecond(),
             })?;
+            announce(c, &project, Occasion::Render, &to, report.time.as_millisecond())?;
             Ok(NotedRender::Taken)
         })
         .await

@@ -11,7 +11,7 @@ use crate::harness::files_below;
 const FLOORS: [&[&str]; 7] = [
     &["domain", "config", "telemetry"],
     &["auth", "disk", "events", "locks", "metrics", "sandbox", "source", "state"],
-    &["sync", "builder", "release", "preview"],
+    &["sync", "builder", "release", "preview", "notify"],
     &["queue"],
     &["app"],
     &["http"],
