@@ -6,6 +6,7 @@
 //! and whatever it names, nothing outside of the maps is opened for it.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -128,12 +129,13 @@ fn frame(text: &str, line: u32, column: u32) -> Option<String> {
     let first = line.saturating_sub(FRAME_LINES).max(1);
     let width = (line + FRAME_LINES).to_string().len();
     let mut frame = String::new();
+    // Writing to a text does not fail.
     for (number, text) in (1..).zip(text.lines()).skip(first as usize - 1).take_while(|(number, _)| *number <= line + FRAME_LINES) {
         let shown: String = text.chars().take(FRAME_CHARS).collect();
-        frame += &format!("{number:<width$} |  {shown}\n");
+        let _ = writeln!(frame, "{number:<width$} |  {shown}");
         if number == line {
             let column = usize::try_from(column).unwrap_or(1).min(FRAME_CHARS);
-            frame += &format!("{:width$} |  {:>column$}\n", "", "^");
+            let _ = writeln!(frame, "{:width$} |  {:>column$}", "", "^");
         }
     }
     frame.contains('^').then(|| frame.trim_end().to_owned())
@@ -185,7 +187,9 @@ mod tests {
         let (root, aside) = (dir.path().join("r"), dir.path().join("r.maps"));
         let names = ["assets/a.js", "assets/a.js.map", "b.css", "b.css.map", "world.map", "c.js.map", "d.png", "d.png.map"];
         fs::create_dir_all(root.join("assets")).expect("mkdir");
-        names.iter().for_each(|name| fs::write(root.join(name), "").expect("write"));
+        for name in names {
+            fs::write(root.join(name), "").expect("write");
+        }
         let mut files: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
         set_maps_aside(&root, &mut files, &aside).expect("moved");
         let left: Vec<_> = files.iter().map(|file| file.to_str().expect("utf-8")).collect();

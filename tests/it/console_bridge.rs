@@ -70,7 +70,7 @@ async fn any_value_is_told_to_the_page_around() {
         let texts: Vec<&str> = said.iter().map(|message| message["text"].as_str().expect("text")).collect();
         assert_eq!(texts[0], "plain 1 0 NaN true null undefined 12n Symbol(s)");
         assert_eq!(texts[1], r#"{name: "c", self: [cycle]}"#);
-        assert_eq!(texts[2], r#"careful you of {a: [1, {b: [2]}]}"#);
+        assert_eq!(texts[2], "careful you of {a: [1, {b: [2]}]}");
         assert_eq!(
             texts[3],
             r#"{x: (…), y: 1} Walk {steps: 3} Map(1) {"k" => {v: 1}} Set(2) {1, "two"} [undefined, 1] /x/ 1970-01-01T00:00:00.000Z ƒ"#

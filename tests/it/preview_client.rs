@@ -161,7 +161,7 @@ async fn many_frames_of_one_preview_share_a_connection() {
     const FRAMES: usize = 12;
     let daemon = site(Options::default()).await;
     let url = preview_url(&daemon, "demo");
-    let frames: String = (0..FRAMES).map(|n| format!("<iframe name=f{n} src={url}></iframe>")).collect();
+    let frames = (0..FRAMES).map(|n| format!("<iframe name=f{n} src={url}></iframe>")).collect::<Vec<_>>().concat();
     let product = Product::serve(format!("<h1>chat</h1>{frames}"), "").await;
     let address = product.at("chat");
     tokio::task::spawn_blocking(move || {

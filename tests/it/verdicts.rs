@@ -14,7 +14,9 @@ fn page(head: &str, body: &str) -> String {
 /// Publishes a page and what belongs to it, opens it, and waits for a verdict on it other than `not`.
 async fn verdict(daemon: &Daemon, browser: &mut Browser, name: &str, files: &[(&str, &str)], html: &str) -> Value {
     daemon.put(name, "index.html", html);
-    files.iter().for_each(|(path, text)| daemon.put(name, path, text));
+    for (path, text) in files {
+        daemon.put(name, path, text);
+    }
     let built = daemon.sync_and_wait(name).await;
     assert_eq!(built["status"], "ready", "{name}: {built:#}");
     browser.visit(&preview_url(daemon, name));
@@ -23,6 +25,9 @@ async fn verdict(daemon: &Daemon, browser: &mut Browser, name: &str, files: &[(&
     status["render"].clone()
 }
 
+/// A name, a page, what belongs to it, the verdict, and what its detail has.
+type Case = (&'static str, String, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
 const ROOT: &str = "<div id=root></div>";
 
 #[tokio::test]
@@ -30,7 +35,7 @@ async fn six_broken_apps() {
     let daemon = Options::default().cold_store().start().await;
     let mut browser = Browser::start();
     let script = |text: &str| format!("{ROOT}<script type=module>{text}</script>");
-    let cases: [(&str, String, &[(&str, &str)], &str, &str); 6] = [
+    let cases: [Case; 6] = [
         ("blank", page("", &script("document.querySelector('#root').className = 'min-h-screen'")), &[], "empty", "nothing"),
         ("throws", page("", &script("document.querySelector('#root').append(import.meta.env.VITE_KEY.length)")), &[], "script_error", "TypeError"),
         ("chunk", page("", &script("await import('/assets/gone-12345678.js')")), &[], "asset_missing", "gone-12345678.js"),

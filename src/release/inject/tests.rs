@@ -48,10 +48,11 @@ fn again_it_takes_the_place_of_the_earlier_one() {
     let (project, builds) =
         (project.parse().expect("id"), builds.map(|name| BuildId::from_parts(name.len() as u64 + u64::from(name.as_bytes()[0]), 0)));
     let page = b"<!doctype html><head><title>x</title></head>";
-    let tags = |build| move |policy| one_tags(build, policy);
-    fn one_tags(build: BuildId, policy: bool) -> String {
-        Injection { client: Some("/c.js?v=1".into()), scripts: Vec::new() }.tags(&"demo".parse().expect("id"), build, policy)
-    }
+    let client = Injection { client: Some("/c.js?v=1".into()), scripts: Vec::new() };
+    let tags = |build| {
+        let (client, project) = (client.clone(), "demo".parse().expect("id"));
+        move |policy| client.tags(&project, build, policy)
+    };
     let first = inject(page, tags(builds[0])).expect("changed");
     assert_eq!(inject(&first, tags(builds[0])), None, "nothing is left to do");
     let second = inject(&first, tags(builds[1])).expect("another build");
