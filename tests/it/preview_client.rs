@@ -158,7 +158,7 @@ async fn an_open_preview_outlives_the_daemon() {
 
 #[tokio::test]
 async fn many_frames_of_one_preview_share_a_connection() {
-    const FRAMES: usize = 12;
+    const FRAMES: usize = 50;
     let daemon = site(Options::default()).await;
     let url = preview_url(&daemon, "demo");
     let frames = (0..FRAMES).map(|n| format!("<iframe name=f{n} src={url}></iframe>")).collect::<Vec<_>>().concat();
@@ -266,6 +266,14 @@ async fn without_inject_pages_are_as_they_were_built() {
     assert_eq!(daemon.preview("demo", "/").await.text(), PAGE);
     let missing = daemon.http.preview("demo", "/none.html", &[("accept", "text/html")]).await;
     assert!(missing.status == 404 && !missing.text().contains("<script"), "{}", missing.text());
+}
+
+#[tokio::test]
+async fn configured_scripts_come_with_the_projects_id() {
+    let daemon = site(Options::default().set("preview.inject", "false").set("preview.scripts", "https://sdk.example/a.js?x=1&y=2,/own.js")).await;
+    let page = daemon.preview("demo", "/").await.text();
+    let tags = r#"<head><script data-previewd src="https://sdk.example/a.js?x=1&amp;y=2" data-project="demo"></script><script data-previewd src="/own.js" data-project="demo"></script><link"#;
+    assert!(page.contains(tags), "{page}");
 }
 
 #[tokio::test]
