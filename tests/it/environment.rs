@@ -74,7 +74,7 @@ async fn the_app_is_where_it_is_said_to_be() {
     }
     assert_eq!(daemon.sync_and_wait("demo").await["status"], "ready");
     assert_eq!(daemon.preview("demo", "/").await.text(), "<p>one</p>", "the first, where nobody says");
-    assert_eq!(put(&daemon, &json!({ "root": "apps/two/" })).await.json()["root"], "apps/two");
+    assert_eq!(put(&daemon, &json!({ "root": "apps/two" })).await.json()["root"], "apps/two");
     ready(&daemon, 2).await;
     assert_eq!(daemon.preview("demo", "/").await.text(), "<p>two</p>");
     put(&daemon, &json!({ "root": "apps/three" })).await;
