@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TypeVar, cast
 
@@ -67,7 +67,7 @@ class AsyncClient(Base):
         async for line in self._follow(LogFollower(self._settings, project, build)):
             yield line
 
-    async def events(self, project: str, *, last_event_id: str | None = None) -> AsyncIterator[ProjectEvent]:
+    async def events(self, project: str, *, last_event_id: str | None = None) -> AsyncGenerator[ProjectEvent, None]:
         async for event in self._follow(EventFollower(self._settings, project, last_event_id)):
             yield event
 
@@ -92,7 +92,7 @@ class AsyncClient(Base):
     async def set_notify_urls(self, project: str, urls: Iterable[str]) -> list[str]:
         return await self._run(self._notify(project, urls))
 
-    async def _follow(self, follower: Follower[T]) -> AsyncIterator[T]:
+    async def _follow(self, follower: Follower[T]) -> AsyncGenerator[T, None]:
         request_id = uuid.uuid4().hex
         while True:
             request, timeout = self._stream(follower, request_id)

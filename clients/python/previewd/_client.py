@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TypeVar, cast
 
@@ -71,7 +71,7 @@ class Client(Base):
         """A build's log, line by line as it comes, to its end."""
         return self._follow(LogFollower(self._settings, project, build))
 
-    def events(self, project: str, *, last_event_id: str | None = None) -> Iterator[ProjectEvent]:
+    def events(self, project: str, *, last_event_id: str | None = None) -> Generator[ProjectEvent, None, None]:
         """What happens to a project, as it happens, without an end: how it stands first, or what came since `last_event_id`."""
         return self._follow(EventFollower(self._settings, project, last_event_id))
 
@@ -103,7 +103,7 @@ class Client(Base):
         """Sets where they go: hosts in `notify.hosts` only. None: nowhere."""
         return self._run(self._notify(project, urls))
 
-    def _follow(self, follower: Follower[T]) -> Iterator[T]:
+    def _follow(self, follower: Follower[T]) -> Generator[T, None, None]:
         request_id = uuid.uuid4().hex
         while True:
             request, timeout = self._stream(follower, request_id)
