@@ -27,7 +27,7 @@ const FOR_S_MAX: u64 = 3600;
 struct EventsQuery {
     /// The id of the last event that the caller had, as the header `Last-Event-ID` says it, which browsers send by themselves
     /// when they open a lost stream again. With one that is not known (any more) `status` comes first, as without one.
-    #[param(value_type = String, required = false, max_length = 64)]
+    #[param(value_type = String, required = false)]
     last_event_id: Option<String>,
     /// End after so many seconds; 0: what is there now. Without it the stream goes on.
     #[param(value_type = u64, required = false, maximum = 3600)]

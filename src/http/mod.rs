@@ -39,7 +39,7 @@ pub use openapi::document;
 /// The methods of an address that is only read.
 const READ: &str = "GET, HEAD";
 /// The methods of what can be set.
-const SETTING: &str = "GET, HEAD, PUT, DELETE";
+const SETTING: &str = "DELETE, GET, HEAD, PUT";
 
 /// An address, the methods that it takes as `Allow` says them, and what it does.
 type Entry = (&'static str, &'static str, fn() -> Vec<Route>);

@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -34,14 +34,38 @@ const NAME_CHARS_MAX: usize = 128;
 pub(super) struct EnvBody {
     /// Variables by name: `VITE_…`, and the names in `build.env_names`. Each wins over the project's `.env` files. None: no variables.
     // Looked at by hand: an error of serde's would repeat a value.
-    #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>, required = false, example = json!({"VITE_API_URL": "https://api.example"}))]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = BTreeMap<VariableName, VariableValue>, required = false, example = json!({"VITE_API_URL": "https://api.example"}))]
     vars: Option<Value>,
     /// The app's folder in a project with several, relative to `frontend/`; `.` is the top. Without it the app is looked for.
     #[serde(default)]
-    #[schema(example = "apps/web")]
+    #[schema(value_type = Option<AppFolder>)]
     root: Option<String>,
 }
+
+/// The name of a variable. Those in `build.env_names` are taken, too.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^VITE_[A-Za-z0-9_]{0,123}$")]
+#[expect(dead_code, reason = "for the API's description")]
+pub(super) struct VariableName(String);
+
+/// The value of a variable; all of a project's have 64 kB together at most.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = r"^[^\x00]*$")]
+#[expect(dead_code, reason = "as above")]
+pub(super) struct VariableValue(String);
+
+/// An address that webhooks go to: of a host in `notify.hosts`, without a name, a password or a fragment.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^https?://[a-z0-9.-]+/[A-Za-z0-9/._~-]*$", max_length = 2000, examples("https://chat.example/hook"))]
+#[expect(dead_code, reason = "as above")]
+pub(super) struct WebhookUrl(String);
+
+/// A folder of the project, in the form of a path of a source file; or `.`.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = r"^(?:\.|(?!.{1025})(?!.*[^/]{241})(?!(?:.*/)?(?:\.\.?|\.git|node_modules)(?:/|$))[^/\\\x00-\x1f\x7f-\x9f]+(?:/[^/\\\x00-\x1f\x7f-\x9f]+){0,31})$", examples("apps/web"))]
+#[expect(dead_code, reason = "as above")]
+pub(super) struct AppFolder(String);
 
 /// What is set: names without their values.
 #[derive(Serialize, ToSchema)]
@@ -68,7 +92,7 @@ pub(super) struct EnvAnswer {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(super) struct NotifyBody {
     /// At most 5 addresses, each with a host of `notify.hosts`. They take the place of all that were set before.
-    #[schema(required = true, max_items = 5)]
+    #[schema(required = true, value_type = Vec<WebhookUrl>, max_items = 5)]
     urls: Option<Vec<String>>,
 }
 
@@ -188,16 +212,16 @@ fn view(env: &Environment) -> EnvView {
 /// What a body asks for, checked.
 fn environment(config: &Build, body: EnvBody) -> Result<Environment, ApiError> {
     let vars = match body.vars {
-        None | Some(Value::Null) => BTreeMap::new(),
+        None => BTreeMap::new(),
         Some(Value::Object(vars)) => vars.into_iter().map(|(name, value)| variable(config, name, value)).collect::<Result<_, _>>()?,
         Some(_) => return Err(ApiError::InvalidBody("at vars: it is an object of names with texts".into())),
     };
     if vars.len() > VARS_MAX || vars.values().map(String::len).sum::<usize>() > VALUES_BYTES_MAX {
         return Err(ApiError::InvalidBody(format!("at vars: at most {VARS_MAX}, whose values have {VALUES_BYTES_MAX} bytes together")));
     }
-    let root = match body.root.as_deref().map(|root| root.trim_end_matches('/')) {
+    let root = match body.root.as_deref() {
         None => None,
-        Some("" | ".") => Some(String::new()),
+        Some(".") => Some(String::new()),
         Some(path) => {
             let parsed = SourcePath::parse(path).map_err(|reason| ApiError::InvalidBody(format!("at root: {reason}")))?;
             Some(parsed.as_str().to_owned())
@@ -218,6 +242,11 @@ fn variable(config: &Build, name: String, value: Value) -> Result<(String, Strin
     }
 }
 
+/// A value that is there, also where it is `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
 fn now() -> i64 {
     Timestamp::now().as_millisecond()
 }
@@ -236,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_may_be_set() {
-        let env = read(json!({"vars": {"VITE_A": "1", "API_URL": ""}, "root": "apps/web/"})).expect("valid");
+        let env = read(json!({"vars": {"VITE_A": "1", "API_URL": ""}, "root": "apps/web"})).expect("valid");
         assert_eq!((env.vars.len(), env.root.as_deref()), (2, Some("apps/web")));
         assert_eq!(read(json!({"root": "."})).expect("valid").root.as_deref(), Some(""));
         assert_eq!(read(json!({})), Ok(Environment::default()));
@@ -246,9 +275,12 @@ mod tests {
             (json!({"vars": {"VITE_A": 4711}}), "at vars.VITE_A"),
             (json!({"vars": {"VITE_A": "hidden\0"}}), "at vars.VITE_A"),
             (json!({"vars": "hidden"}), "at vars"),
+            (json!({"vars": null}), "at vars"),
             (json!({"vars": {"VITE_A": "h".repeat(VALUES_BYTES_MAX + 1)}}), "at most 100"),
             (json!({"root": "../other"}), "at root"),
             (json!({"root": "/etc"}), "at root"),
+            (json!({"root": "apps/"}), "at root"),
+            (json!({"root": ""}), "at root"),
         ] {
             let error = read(body.clone()).expect_err("refused");
             assert!(error.contains(told) && !error.contains("hidden") && !error.contains("4711") && !error.contains("hhhh"), "{error}");

@@ -199,7 +199,7 @@ async fn socket(daemon: &Daemon, receive_bytes: Option<u32>) -> TcpStream {
         socket.set_recv_buffer_size(bytes).expect("buffer");
     }
     let mut stream = socket.connect(daemon.http.address.parse().expect("address")).await.expect("connect");
-    let request = format!("GET /events/demo HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", daemon.http.token);
+    let request = format!("GET /events/demo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n", daemon.http.token);
     stream.write_all(request.as_bytes()).await.expect("write");
     stream
 }

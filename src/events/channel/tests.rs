@@ -157,7 +157,9 @@ async fn a_deletion_ends_streams_after_what_was_told() {
     events.end(&project());
     assert!(matches!(listener.next(NOW).await, Next::Event(_)));
     assert_eq!(listener.next(NOW).await, Next::Closed);
-    assert!(!events.is_followed(&project()) && events.listeners() == 0);
+    assert_eq!((events.is_followed(&project()), events.listeners()), (false, 1));
+    drop(listener);
+    assert_eq!(events.listeners(), 0);
 }
 
 #[test]
