@@ -19,6 +19,7 @@ use crate::auth::Scope;
 use crate::domain::status::State;
 use crate::domain::{BuildId, ProjectId};
 use crate::preview::cache::Asked;
+use crate::preview::report::Report;
 use crate::preview::{LiveRelease, Request, Resolved, Urls, pages, resolve};
 use crate::release::stand_in;
 
@@ -68,7 +69,7 @@ pub(super) async fn by_host(app: Data<App>, request: HttpRequest, payload: Paylo
 #[utoipa::path(
     post, path = "/preview/{id}/_previewd/report", operation_id = "preview_report", tag = "previews",
     params(("id" = ProjectId, Path, description = "The project")),
-    request_body(content = String, content_type = "text/plain", description = "JSON: `build`, `entries`, `render`; at most 64 kB. Any type of content is taken: browsers send plain text without a preflight"),
+    request_body(content = Report, content_type = "application/json", description = "At most 64 kB. Any type of content is taken: browsers send plain text without a preflight"),
     responses((status = 204, description = "Taken"), OfReport),
     security((), ("project_token" = []), ("project_token_in_address" = []))
 )]

@@ -11,6 +11,7 @@ use dashmap::DashMap;
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 use super::resolve::percent_decode;
 use super::urls::Urls;
@@ -37,12 +38,16 @@ const COUNTED_MAX: usize = 10_000;
 const FORGOTTEN_AFTER_S: f64 = 60.0;
 
 /// A report, as it comes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = PreviewReport)]
 pub struct Report {
     /// The build that the page says it is of.
     pub build: BuildId,
+    /// What was printed and what failed; those that are not known are passed over.
     #[serde(default, deserialize_with = "those_that_can_be_read")]
+    #[schema(value_type = Vec<Object>)]
     entries: Vec<Entry>,
+    /// Whether it rendered.
     render: Option<Claim>,
 }
 
@@ -59,7 +64,8 @@ struct Entry {
     count: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = PreviewRender)]
 struct Claim {
     verdict: Verdict,
     detail: Option<String>,
