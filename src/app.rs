@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::auth::Authenticator;
 use crate::builder::{self, Builder, Tools};
@@ -16,9 +17,11 @@ use crate::domain::DataDir;
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
-use crate::preview::{LiveReleases, Urls, headers};
-use crate::queue::{self, Intake, Queue, StatusBoard};
-use crate::release::{Compressor, Retention, close_passage, open_passage, put_back, remove_leftovers};
+use crate::notify::Notifier;
+use crate::preview::report::Throttle;
+use crate::preview::{LiveReleases, PreviewClient, Urls, headers};
+use crate::queue::{self, Intake, Queue, Reports, StatusBoard};
+use crate::release::{Compressor, Injection, Retention, close_passage, open_passage, put_back, remove_leftovers};
 use crate::sandbox::{Door, end_orphans};
 use crate::source::Source;
 use crate::state::{ProjectFilter, ProjectRow, StateError, Store};
@@ -46,6 +49,12 @@ pub struct App {
     pub board: Arc<StatusBoard>,
     pub queue: Arc<Queue>,
     pub intake: Intake,
+    pub reports: Reports,
+    pub client: PreviewClient,
+    pub throttle: Throttle,
+    /// The turn to read source maps.
+    pub mapping: Semaphore,
+    pub notifier: Arc<Notifier>,
     pub auth: Authenticator,
     /// The policy that every preview is served with: who may show it in a frame.
     pub frame_ancestors: String,
@@ -76,8 +85,12 @@ impl App {
         let locks = Arc::new(ProjectLocks::default());
         let urls = Arc::new(Urls::new(&config.server.public_url, &config.server.preview_domain, port));
         let live = Arc::new(LiveReleases::new(store.clone()));
-        let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode()));
+        let board = Arc::new(StatusBoard::new(store.clone(), data.clone(), urls.clone(), door.mode(), events.clone()));
+        let notifier = Notifier::new(store.clone(), metrics.clone(), &config)?;
+        let announce = board.announce(&config.notify.urls);
         let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
+        let client = PreviewClient::new(&config.server.embed_origins);
+        let injection = Injection { client: config.preview.inject.then(|| client.address()), scripts: config.preview.scripts.clone() };
         let builder = Builder::start(
             builder::Parts {
                 data: data.clone(),
@@ -88,6 +101,8 @@ impl App {
                 events: events.clone(),
                 metrics: metrics.clone(),
                 tools: tools.clone(),
+                injection,
+                public_maps: config.preview.source_maps,
             },
             &config.build,
             config.pool.clone(),
@@ -102,6 +117,8 @@ impl App {
             compressor: Compressor::default(),
             live: live.clone(),
             board: board.clone(),
+            announce: announce.clone(),
+            notifier: notifier.clone(),
         };
         let queue = Queue::new(parts, config.queue.clone(), config.build_concurrency());
         let intake = Intake {
@@ -114,6 +131,7 @@ impl App {
             data: data.clone(),
             max_pending: config.queue.max_pending,
         };
+        let reports = Reports::new(store.clone(), board.clone(), events.clone(), metrics.clone(), announce, notifier.clone());
         take_up(&store, &data).await?;
         let auth = Authenticator::open(&config.auth, &data)?;
         Ok(Arc::new(Self {
@@ -131,6 +149,11 @@ impl App {
             board,
             queue,
             intake,
+            reports,
+            client,
+            throttle: Throttle::default(),
+            mapping: Semaphore::new(1),
+            notifier,
             auth,
             runtime: Handle::current(),
             _lock: lock,

@@ -14,6 +14,7 @@ pub mod events;
 pub mod http;
 pub mod locks;
 pub mod metrics;
+pub mod notify;
 pub mod preview;
 pub mod queue;
 pub mod release;

@@ -19,6 +19,7 @@ pub struct Metrics {
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
     pub http_connections: IntGauge,
+    pub event_streams: IntGauge,
     pub sync_seconds: HistogramVec,
     pub sync_files: IntCounterVec,
     pub sync_bytes: IntCounter,
@@ -30,6 +31,9 @@ pub struct Metrics {
     pub layer: IntCounterVec,
     pub workers: IntGaugeVec,
     pub edit_to_live_seconds: HistogramVec,
+    pub renders: IntCounterVec,
+    pub notify: IntCounterVec,
+    pub notify_waiting: IntGauge,
     pub source_requests: IntCounterVec,
     pub source_circuit: IntGauge,
     pub disk_bytes: IntGaugeVec,
@@ -44,6 +48,7 @@ impl Metrics {
             http_requests: counters(&r, "http_requests_total", "HTTP requests answered.", &["route", "method", "status"])?,
             http_seconds: histograms(&r, "http_request_seconds", "Time to answer an HTTP request.", &["route"])?,
             http_connections: register(&r, IntGauge::with_opts(named("http_connections", "Connections that are open."))?)?,
+            event_streams: register(&r, IntGauge::with_opts(named("event_streams", "Event streams that are open."))?)?,
             sync_seconds: histograms(&r, "sync_seconds", "Time to take over a project's changes from the source.", &[])?,
             sync_files: counters(&r, "sync_files_total", "Files looked at by syncs.", &["result"])?,
             sync_bytes: register(&r, IntCounter::with_opts(named("sync_bytes_total", "Bytes fetched by syncs."))?)?,
@@ -60,6 +65,9 @@ impl Metrics {
                 &["state"],
             )?,
             edit_to_live_seconds: histograms(&r, "edit_to_live_seconds", "Time from a sync's arrival to its release being live.", &[])?,
+            renders: counters(&r, "renders_total", "Releases by what browsers made of them.", &["verdict"])?,
+            notify: counters(&r, "notify_total", "Tries to deliver a webhook, and webhooks given up.", &["result"])?,
+            notify_waiting: register(&r, IntGauge::with_opts(named("notify_waiting", "Webhooks that are still to be delivered."))?)?,
             source_requests: counters(&r, "source_requests_total", "Requests to the source.", &["op", "result"])?,
             source_circuit: register(&r, IntGauge::with_opts(named("source_circuit_state", CIRCUIT_HELP))?)?,
             disk_bytes: gauges(&r, "disk_bytes", "The file system that holds the data directory.", &["kind"])?,
@@ -69,6 +77,12 @@ impl Metrics {
         for priority in crate::domain::Priority::ALL {
             // A depth of 0 is worth showing from the start.
             metrics.queue_depth.with_label_values(&[priority.as_str()]).set(0);
+        }
+        for result in ["delivered", "retried", "given_up"] {
+            let _ = metrics.notify.with_label_values(&[result]);
+        }
+        for verdict in crate::domain::status::Verdict::ALL {
+            let _ = metrics.renders.with_label_values(&[verdict.as_str()]);
         }
         Ok(metrics)
     }

@@ -17,8 +17,8 @@ use crate::config;
 use crate::domain::{DataDir, ProjectId};
 
 pub use project_token::{Claims, Scope, mint};
-pub use signature::Signed;
 use signature::Used;
+pub use signature::{Signed, sign};
 
 /// Longest `Authorization`, signature or token that is looked at, in characters.
 const CREDENTIAL_CHARS_MAX: usize = 4096;

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -76,6 +76,13 @@ pub(super) fn check(secrets: &[String], used: &Used, header: &str, signed: &Sign
         return Err(Unauthorized::Replayed);
     }
     Ok(())
+}
+
+/// The header of a request that we sign, at `now` (seconds since 1970).
+pub fn sign(secret: &str, now: i64, method: &str, path_and_query: &str, body: &[u8]) -> String {
+    let time = now.to_string();
+    let mac = mac(secret, &time, &Signed { method, path_and_query, body, now, once: false }).unwrap_or_default();
+    format!("t={time},v1={}", HEXLOWER.encode(&mac))
 }
 
 /// The HMAC-SHA256 of `{t}.{METHOD}.{path-and-query}.{body}`; `None` for a secret that no HMAC takes.

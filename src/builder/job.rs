@@ -1,5 +1,6 @@
 //! What is to be built, within which limits, and how it went: what the steps of a build hand to each other.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +22,6 @@ pub(super) struct Limits {
 }
 
 /// What is to be built.
-#[derive(Debug)]
 pub(super) struct Job {
     pub(super) build: BuildId,
     /// The project's sources.
@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub(super) out: PathBuf,
     /// Folders where Vite writes its bundled configuration.
     pub(super) vite_temp: Vec<PathBuf>,
+    /// What Vite finds in its environment, over the project's own `.env` files.
+    pub(super) env: BTreeMap<String, String>,
     /// Whether the build may write into `work`, which then holds copies.
     pub(super) writable: bool,
     /// Whether a script of the project has written into `work`.
@@ -42,6 +44,8 @@ pub(super) struct Job {
     pub(super) plain: Option<String>,
     /// What has changed since the worker's build before; with a `+` in front where it is new or gone.
     pub(super) changed: Vec<String>,
+    /// Whether what is built names its source maps, which are published with it.
+    pub(super) public_maps: bool,
 }
 
 /// A script of the app's `package.json` that the project wants to have run.

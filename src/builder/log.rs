@@ -13,8 +13,8 @@ use std::thread;
 
 use jiff::Timestamp;
 
-use crate::domain::{BuildId, ProjectDir};
-use crate::events::{Events, Level, LogFeed, LogLine};
+use crate::domain::{BuildId, ProjectDir, ProjectId};
+use crate::events::{BuildLine, Event, Events, Level, LogFeed, LogLine};
 use crate::release::swap_log;
 
 /// Longest line that is kept, in characters.
@@ -55,6 +55,7 @@ impl LogWriter {
 /// One build's log while it runs.
 #[derive(Debug)]
 pub struct BuildLog {
+    project: ProjectId,
     build: BuildId,
     events: Arc<Events>,
     feed: Arc<LogFeed>,
@@ -66,19 +67,26 @@ pub struct BuildLog {
 
 impl BuildLog {
     /// Begins the log of `build`, and makes it the project's newest. Blocking.
-    pub fn create(dir: &ProjectDir, build: BuildId, limit_bytes: u64, events: Arc<Events>, writer: LogWriter) -> io::Result<Self> {
+    pub fn create(
+        project: ProjectId,
+        dir: &ProjectDir,
+        build: BuildId,
+        limit_bytes: u64,
+        events: Arc<Events>,
+        writer: LogWriter,
+    ) -> io::Result<Self> {
         fs::create_dir_all(dir.releases())?;
         let file = Arc::new(File::create(dir.log(build))?);
         swap_log(dir, build)?;
         let feed = events.open_log(build);
-        Ok(Self { build, events, feed, file, writer, limit: limit_bytes, written: AtomicU64::new(0) })
+        Ok(Self { project, build, events, feed, file, writer, limit: limit_bytes, written: AtomicU64::new(0) })
     }
 
     /// A log that nobody reads, for builds that nobody sees.
-    pub fn silent(writer: LogWriter, limit_bytes: u64) -> io::Result<Self> {
+    pub fn silent(project: ProjectId, writer: LogWriter, limit_bytes: u64) -> io::Result<Self> {
         let (events, build) = (Arc::<Events>::default(), BuildId::from_parts(0, 0));
         let (feed, file) = (events.open_log(build), Arc::new(File::options().write(true).open("/dev/null")?));
-        Ok(Self { build, events, feed, file, writer, limit: limit_bytes, written: AtomicU64::new(0) })
+        Ok(Self { project, build, events, feed, file, writer, limit: limit_bytes, written: AtomicU64::new(0) })
     }
 
     /// Something goes on.
@@ -111,10 +119,13 @@ impl BuildLog {
             _ if before <= self.limit => "the log is full (build.log_kb); what follows is not kept".to_owned(),
             _ => return,
         };
-        let line = LogLine { time: Timestamp::now(), level, message };
+        // To the millisecond, as the file has it: so a log reads the same live and afterwards.
+        let now = Timestamp::now();
+        let line = LogLine { time: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now), level, message };
         // The thread lives as long as this handle to it.
         let _ = self.writer.0.send(Entry::Line(self.file.clone(), format!("{line}\n")));
-        self.feed.push(line);
+        let number = self.feed.push(line.clone());
+        self.events.publish(&self.project, &Event::Log(BuildLine { build_id: self.build, number, line }));
     }
 
     /// Counts what was written and not even read as lines.
@@ -175,7 +186,7 @@ mod tests {
         let root = tempfile::tempdir().expect("temp dir");
         let dir = DataDir::new(root.path()).project(&"demo".parse().expect("id"));
         let writer = LogWriter::start().expect("thread");
-        let log = BuildLog::create(&dir, BuildId::from_parts(1, 1), limit, Arc::default(), writer).expect("create");
+        let log = BuildLog::create("demo".parse().expect("id"), &dir, BuildId::from_parts(1, 1), limit, Arc::default(), writer).expect("create");
         (root, dir, log)
     }
 

@@ -3,7 +3,8 @@
 //! 1. a place to build in, from the pool  2. snapshot: `work/` there holds exactly the synced sources (after a sync that was cut
 //!    short: synced anew first)  3. find the app: Vite in some folder, or files to be served as they are
 //! 4. dependencies, generators, the project's own Vite in the sandbox (`vite.rs`)
-//! 5. look through the output and copy it; the worker stands still meanwhile, and waits for the next build
+//! 5. look through the output and copy it, set its source maps aside, put the preview client into its pages; the worker stands still
+//!    meanwhile, and waits for the next build
 //!
 //! Invariant: a project that does not build is data ([`Built::Failed`]); an `Err` is a fault of ours or of
 //! the machine, and only that is tried again.
@@ -41,7 +42,7 @@ use crate::domain::{BuildId, BuildRecord, DataDir, Failure, FailureKind, Manifes
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
-use crate::release::{OutputLimits, ScanError, Scanned, collect, live_build};
+use crate::release::{Injection, OutputLimits, ScanError, Scanned, collect, live_build, set_maps_aside};
 use crate::sandbox::{Door, Tool};
 use crate::state::Store;
 use crate::sync::{SyncFiles, SyncScope, Syncer};
@@ -123,6 +124,10 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Programs.
     pub tools: Tools,
+    /// What every page gets.
+    pub injection: Injection,
+    /// Source maps are published with what they map.
+    pub public_maps: bool,
 }
 
 /// Makes builds.
@@ -135,11 +140,14 @@ pub struct Builder {
     events: Arc<Events>,
     log_writer: LogWriter,
     log_bytes: u64,
+    store: Store,
     installer: Installer,
     worker: Arc<Worker>,
     pool: Arc<Pool>,
     editions: Editions,
     output: OutputLimits,
+    injection: Injection,
+    public_maps: bool,
     learnt: Mutex<HashMap<ProjectId, Learnt>>,
     /// Builds that are made ahead for projects, see [`Builder::improve`].
     rehearsals: Mutex<HashMap<ProjectId, CancellationToken>>,
@@ -163,7 +171,8 @@ impl Builder {
             Installer::new(parts.door.clone(), parts.data.clone(), parts.store.clone(), &parts.tools, config).map_err(io::Error::other)?;
         let worker = Arc::new(Worker::new(parts.door.clone(), parts.data.clone(), parts.tools.node, limits));
         let pool = Pool::start(worker.clone(), parts.data.clone(), parts.metrics.clone(), pool, parts.door);
-        let editions = Editions::new(worker.clone(), parts.data.clone(), parts.store, output);
+        let editions = Editions::new(worker.clone(), parts.data.clone(), parts.store.clone(), output);
+        let (injection, public_maps) = (parts.injection, parts.public_maps);
         Ok(Self {
             data: parts.data,
             syncer: parts.syncer,
@@ -172,11 +181,14 @@ impl Builder {
             events: parts.events,
             log_writer: LogWriter::start()?,
             log_bytes: u64::from(config.log_kb) * 1024,
+            store: parts.store,
             installer,
             worker,
             pool,
             editions,
             output,
+            injection,
+            public_maps,
             learnt: Mutex::default(),
             rehearsals: Mutex::default(),
         })
@@ -184,9 +196,9 @@ impl Builder {
 
     /// Begins the log of a build.
     pub async fn open_log(&self, project: &ProjectId, record: &BuildRecord) -> io::Result<BuildLog> {
-        let (dir, build, limit) = (self.data.project(project), record.build_id, self.log_bytes);
+        let (project, dir, build, limit) = (project.clone(), self.data.project(project), record.build_id, self.log_bytes);
         let (events, writer) = (self.events.clone(), self.log_writer.clone());
-        blocking(move || BuildLog::create(&dir, build, limit, events, writer)).await
+        blocking(move || BuildLog::create(project, &dir, build, limit, events, writer)).await
     }
 
     /// Builds the project's sources as they are now into the release's folder aside, filling in `record`.
@@ -228,7 +240,7 @@ impl Builder {
         let cancel = CancellationToken::new();
         self.rehearsals().insert(project.clone(), cancel.clone());
         let mut record = BuildRecord::begun(BuildId::from_parts(0, rand::random()), Revision(0), Timestamp::now());
-        let log = match BuildLog::silent(self.log_writer.clone(), self.log_bytes) {
+        let log = match BuildLog::silent(project.clone(), self.log_writer.clone(), self.log_bytes) {
             Ok(log) => Arc::new(log),
             Err(error) => return tracing::warn!(%error, "nothing can be built ahead"),
         };
@@ -264,7 +276,8 @@ impl Builder {
             // A deletion holds the project's lock while it waits for the build's end.
             () = request.cancel.cancelled() => return Ok(Run::Cancelled),
         };
-        let app = match find_app(&place.slot.work(), &manifest).await? {
+        let given = self.store.environment(request.project.clone()).await?;
+        let app = match find_app(&place.slot.work(), &manifest, given.root).await? {
             Ok(app) => app,
             Err(failure) => return Ok(Run::Failed { failure, claim: None }),
         };
@@ -278,7 +291,7 @@ impl Builder {
             }
             App::Vite(folder) => {
                 record.mode = Some(Mode::Plain);
-                self.build_with_vite(request, record, place, &manifest, folder).await
+                self.build_with_vite(request, record, place, &manifest, folder, given.vars).await
             }
         }
     }
@@ -310,13 +323,19 @@ impl Builder {
 
     /// Step 5.
     async fn collect(&self, request: &BuildRequest<'_>, record: &mut BuildRecord, place: &Place, done: Box<Done>) -> anyhow::Result<Built> {
-        let dir = self.data.project(request.project);
-        let (out, limits, aside) = (place.slot.out(), self.output, dir.release_aside(record.build_id));
+        let (dir, project, build) = (self.data.project(request.project), request.project.clone(), record.build_id);
+        let (out, limits, aside, injection) = (place.slot.out(), self.output, dir.release_aside(build), self.injection.clone());
+        let maps = (!self.public_maps).then(|| dir.maps(build));
         record.spa = done.spa;
         record.warnings = done.warnings;
         let collected = spawn_blocking(move || {
             let before = live_build(&dir).map(|build| dir.release(build));
-            collect(&out, &aside, before.as_deref(), limits)
+            let mut scanned = collect(&out, &aside, before.as_deref(), limits)?;
+            if let Some(maps) = maps {
+                set_maps_aside(&aside, &mut scanned.files, &maps)?;
+            }
+            scanned.bytes += injection.apply(&aside, &scanned.files, &project, build)?;
+            Ok(scanned)
         });
         match collected.await? {
             Ok(scanned) if scanned.files.is_empty() => Ok(Built::Failed(Failure::new(FailureKind::Output, "the build wrote no files"))),
@@ -338,8 +357,9 @@ impl Builder {
     }
 }
 
-async fn find_app(work: &Path, manifest: &Manifest) -> anyhow::Result<Result<App, Failure>> {
+async fn find_app(work: &Path, manifest: &Manifest, root: Option<String>) -> anyhow::Result<Result<App, Failure>> {
     let (work, paths) = (work.to_owned(), manifest.files.keys().cloned().collect::<Vec<_>>());
+    let named = root.clone();
     let found = blocking(move || {
         let mut dependents = BTreeSet::new();
         for path in paths.iter().map(SourcePath::as_str).filter(|path| is_package_json(path)) {
@@ -349,9 +369,18 @@ async fn find_app(work: &Path, manifest: &Manifest) -> anyhow::Result<Result<App
             }
         }
         let files = paths.iter().map(SourcePath::as_str).collect();
-        Ok(app_root::find(&files, &dependents))
+        Ok(match named {
+            Some(root) => app_root::at(&root, &files, &dependents),
+            None => app_root::find(&files, &dependents),
+        })
     });
     Ok(found.await?.ok_or_else(|| {
+        if let Some(root) = root {
+            let message = format!(
+                "the app is said to be in {root:?} (PUT /env), where there is no vite.config, no package.json that depends on Vite, and no index.html"
+            );
+            return Failure::new(FailureKind::Config, message);
+        }
         let message = if manifest.files.is_empty() {
             "the project has no files"
         } else {

@@ -8,7 +8,7 @@
 //!
 //! Invariant: what a build says of itself decides what is told and which worker is kept, never what is read or published.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -44,6 +44,7 @@ impl Builder {
         place: &mut Place,
         manifest: &Manifest,
         folder: String,
+        env: BTreeMap<String, String>,
     ) -> anyhow::Result<Run> {
         let failed = |failure| Ok(Run::Failed { failure, claim: None });
         if let Some(why) = self.worker.missing() {
@@ -53,7 +54,7 @@ impl Builder {
             Ok(set) => set,
             Err(failure) => return failed(failure),
         };
-        let mut job = self.job(request, record, place, folder);
+        let mut job = Job { env, ..self.job(request, record, place, folder) };
         let mut layout = self.installer.known_layout(&set).await?;
         let mut generated = false;
         loop {
@@ -125,6 +126,8 @@ impl Builder {
             app,
             out: place.slot.out(),
             vite_temp: Vec::new(),
+            env: BTreeMap::new(),
+            public_maps: self.public_maps,
             writable: self.worker.needs_copies() || writes,
             generated: false,
             editions: Vec::new(),

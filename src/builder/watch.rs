@@ -4,6 +4,7 @@
 //!
 //! Invariant: limits go before lines, so that a flood of lines does not keep a build from its limits.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ struct JobLine<'a> {
     editions: &'a [PathBuf],
     plain: Option<&'a str>,
     changed: &'a [String],
+    source_maps: &'a str,
+    env: &'a BTreeMap<String, String>,
 }
 
 /// Where things are for the worker.
@@ -210,6 +213,7 @@ impl<'a> Watch<'a> {
     fn job_line(&self) -> String {
         let Shown { work, out, cache } = &self.shown;
         let root = work.join(&self.job.app);
+        let source_maps = if self.job.public_maps { "linked" } else { "hidden" };
         let line = JobLine {
             job: self.job.build.to_string(),
             work,
@@ -220,6 +224,8 @@ impl<'a> Watch<'a> {
             editions: &self.job.editions,
             plain: self.job.plain.as_deref(),
             changed: &self.job.changed,
+            source_maps,
+            env: &self.job.env,
         };
         // Paths below a data directory that is not UTF-8 cannot be told to Node either.
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()

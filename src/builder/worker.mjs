@@ -56,6 +56,8 @@ const exitForReal = process.reallyExit.bind(process);
 let current = null;
 /** What is kept from build to build. */
 let session = null;
+/** What the job's environment took the place of: names with the values that they had. */
+let given = [];
 
 // --- messages ---------------------------------------------------------------------------------------------------------------------
 
@@ -244,15 +246,16 @@ function forceConfig(job, config) {
   for (const build of [config.build, config.environments?.client?.build]) if (build) forceBuild(job, build);
 }
 
-/** `output.dir` and `output.file` would win over `outDir`. Sizes are not reported since gzip costs more than some builds. */
+/** `output.dir` and `output.file` would win over `outDir`, `output.sourcemap` over `sourcemap`. Sizes are not reported since gzip costs more than some builds. */
 function forceBuild(job, build) {
-  Object.assign(build, { outDir: job.out_dir, emptyOutDir: false, write: true, watch: null, ssr: false, reportCompressedSize: false });
+  Object.assign(build, { outDir: job.out_dir, emptyOutDir: false, write: true, watch: null, ssr: false, reportCompressedSize: false, sourcemap: job.source_maps === 'linked' || 'hidden' });
   for (const options of [build.rollupOptions, build.rolldownOptions]) {
     // Rolldown's records for Vite DevTools, beside the dependencies, which are read-only.
     delete options?.devtools;
     for (const output of [options?.output ?? []].flat()) {
       delete output.dir;
       delete output.file;
+      delete output.sourcemap;
     }
   }
 }
@@ -358,12 +361,23 @@ function announce(job, vite, config, entries) {
 // --- jobs -------------------------------------------------------------------------------------------------------------------------
 
 function parseJob(line) {
-  const job = { mode: 'production', editions: [], changed: [], ...JSON.parse(line), modules: [], warnings: 0 };
+  const job = { mode: 'production', editions: [], changed: [], env: {}, ...JSON.parse(line), modules: [], warnings: 0 };
+  useEnvironment(job.env);
   job.finished = new Promise((resolve) => (job.finish = resolve));
   if (job.warm) return job;
   job.root = fs.realpathSync(job.root);
   job.configFile = findConfigFile(job.root);
   return job;
+}
+
+/** Vite lets the environment win over `.env` files. What the last job was given is gone with it. */
+function useEnvironment(env) {
+  for (const [name, value] of given) {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  }
+  given = Object.keys(env).map((name) => [name, process.env[name]]);
+  Object.assign(process.env, env);
 }
 
 async function build(job) {
@@ -380,7 +394,7 @@ async function build(job) {
 
 /** `changed` names what has changed since the build before, from the project's folder: `path`, or `+path` where it is new or gone. */
 function isStale(job) {
-  if (!session.reads || session.job.root !== job.root) return true;
+  if (!session.reads || session.job.root !== job.root || JSON.stringify(session.job.env) !== JSON.stringify(job.env)) return true;
   return job.changed.some((change) => {
     const isNewOrGone = change.startsWith('+');
     return concerns(session.reads, path.join(job.work, isNewOrGone ? change.slice(1) : change), isNewOrGone);

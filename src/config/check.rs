@@ -49,6 +49,8 @@ impl Config {
         }
         self.check_listen(self.server.listen)?;
         self.check_addresses()?;
+        self.check_notify()?;
+        self.check_additions()?;
         EnvFilter::try_new(&self.log.level).map_err(|e| ConfigError::bad("log.level", e.to_string()))?;
         self.source_url().map(drop)
     }
@@ -60,6 +62,44 @@ impl Config {
             return Ok(());
         }
         Err(ConfigError::bad("server.listen", format!("{address} is not a loopback address; that needs `auth.tokens` to be set")))
+    }
+
+    fn check_notify(&self) -> Result<(), ConfigError> {
+        let used = [("notify.urls", !self.notify.urls.is_empty()), ("notify.hosts", !self.notify.hosts.is_empty())];
+        if let Some((key, _)) = used.iter().find(|(_, used)| *used).filter(|_| self.auth.webhook_secrets.is_empty()) {
+            return Err(ConfigError::bad(key, "webhooks are signed: that needs `auth.webhook_secrets` to be set"));
+        }
+        // Not repeated: an address of a webhook is often a secret itself.
+        let is_target = |text: &&String| {
+            let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+            url.is_some_and(|url| url.username().is_empty() && url.password().is_none() && url.fragment().is_none())
+        };
+        if let Some(at) = self.notify.urls.iter().position(|text| !is_target(&text)) {
+            let message = format!("number {} is not an address such as https://chat.example/hook, without name, password or fragment", at + 1);
+            return Err(ConfigError::bad("notify.urls", message));
+        }
+        if let Some(host) = self.notify.hosts.iter().find(|host| !is_host(host)) {
+            return Err(ConfigError::bad("notify.hosts", format!("{host:?} is not a host or host:port")));
+        }
+        Ok(())
+    }
+
+    /// What is added to builds and pages.
+    fn check_additions(&self) -> Result<(), ConfigError> {
+        if let Some(name) = self.build.env_names.iter().find(|name| !is_settable(name)) {
+            let message = format!("{name:?} cannot be given to projects: it is no plain name, or changes how Node.js and programs run");
+            return Err(ConfigError::bad("build.env_names", message));
+        }
+        let clean = |text: &str| text.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\`".contains(c));
+        let is_script = |text: &str| {
+            text.starts_with('/') && !text.starts_with("//") || Url::parse(text).is_ok_and(|url| url.has_host() && url.scheme().starts_with("http"))
+        };
+        match self.preview.scripts.iter().find(|text| !clean(text) || !is_script(text)) {
+            Some(text) => {
+                Err(ConfigError::bad("preview.scripts", format!("{text:?} is not an address that begins with https://, http:// or one slash")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {
@@ -86,6 +126,14 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether a project may be given a variable of this name. What steers Node.js, the loader of programs and the shell stays ours.
+pub(super) fn is_settable(name: &str) -> bool {
+    const OURS: [&str; 7] = ["PATH", "HOME", "LANG", "SHELL", "TMPDIR", "IFS", "ENV"];
+    const OURS_PREFIXES: [&str; 6] = ["NODE_", "LD_", "DYLD_", "npm_", "BASH_", "PREVIEWD_"];
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    plain && !OURS.contains(&name) && !OURS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// These go into headers and are compared with what browsers send, so they are what browsers send: `scheme://host[:port]`.

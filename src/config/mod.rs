@@ -21,6 +21,9 @@ pub use environment::Environment;
 /// The documented defaults, also what `previewd serve` runs on without a file.
 pub const DEFAULTS: &str = include_str!("../../config/previewd.toml");
 
+/// What the names of variables begin with that Vite itself hands to a project's code, and which every project may set.
+const PROJECT_VARIABLES: &str = "VITE_";
+
 /// Why a configuration cannot be used; the message names the key.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says it")]
@@ -57,6 +60,7 @@ pub struct Config {
     pub pool: Pool,
     pub queue: Queue,
     pub sync: Sync,
+    pub notify: Notify,
     pub log: Log,
 }
 
@@ -82,6 +86,14 @@ pub struct Source {
     pub attempts: u32,
 }
 
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
+pub struct Notify {
+    pub urls: Vec<String>,
+    pub hosts: Vec<String>,
+    pub private: bool,
+}
+
 /// Never printed: see its `Debug`.
 #[derive(Clone, Deserialize)]
 #[expect(missing_docs, reason = "every key is explained in config/previewd.toml")]
@@ -102,6 +114,9 @@ pub struct Preview {
     pub private: bool,
     pub embedder_policy: EmbedderPolicy,
     pub keep_releases: u32,
+    pub inject: bool,
+    pub source_maps: bool,
+    pub scripts: Vec<String>,
 }
 
 /// What the documents of previews say of the resources that they load (HTML Standard, "Cross-origin embedder policies").
@@ -149,6 +164,7 @@ pub struct Build {
     pub install_timeout_s: u32,
     pub sandbox: SandboxMode,
     pub install_mb: u32,
+    pub env_names: Vec<String>,
     pub registry: String,
     pub registry_hosts: Vec<String>,
     pub registry_private: bool,
@@ -224,6 +240,11 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Build {
+    /// Whether a project may set a variable of this name.
+    pub fn may_set(&self, name: &str) -> bool {
+        check::is_settable(name) && (name.starts_with(PROJECT_VARIABLES) || self.env_names.iter().any(|known| known == name))
+    }
+
     /// The token for `build.registry`, from whichever of the two places it is in.
     pub fn registry_token(&self) -> Result<Option<Secret>, ConfigError> {
         let mut token = self.registry_token.clone();

@@ -47,6 +47,14 @@ fn what_is_wrong_is_named() {
         ("[source]\nurl = \"s3://x\"", &[], "`source.url`"),
         ("[server]\nembed_origins = [\"app.example\"]", &[], "`server.embed_origins`"),
         ("[log]\nlevel = \"foo=bar=baz\"", &[], "`log.level`"),
+        ("[notify]\nurls = [\"https://chat.example/hook\"]", &[], "`notify.urls`: webhooks are signed"),
+        ("[notify]\nhosts = [\"chat.example\"]", &[], "`notify.hosts`: webhooks are signed"),
+        ("[notify]\nurls = [\"chat.example\"]\n[auth]\nwebhook_secrets = [\"0123456789abcdef\"]", &[], "`notify.urls`: number 1"),
+        ("[notify]\nhosts = [\"https://x\"]\n[auth]\nwebhook_secrets = [\"0123456789abcdef\"]", &[], "`notify.hosts`"),
+        ("[build]\nenv_names = [\"API_URL\", \"NODE_OPTIONS\"]", &[], "`build.env_names`"),
+        ("[build]\nenv_names = [\"A B\"]", &[], "`build.env_names`"),
+        ("[preview]\nscripts = [\"//evil.example/x.js\"]", &[], "`preview.scripts`"),
+        ("[preview]\nscripts = [\"https://x/\\\"onload=\"]", &[], "`preview.scripts`"),
         ("[server]\nlisten = \"127.0.0.1:1\"\npublic_url = !", &[], "line 3, column 14: "),
     ];
     for (toml, env, expected) in cases {

@@ -49,6 +49,16 @@ pub fn find(files: &BTreeSet<&str>, vite_dependents: &BTreeSet<String>) -> Optio
     best(&has_index).filter(|_| no_package).map(App::Static)
 }
 
+/// The app in a folder that was named by who knows the project; `None` where there is none.
+pub fn at(folder: &str, files: &BTreeSet<&str>, vite_dependents: &BTreeSet<String>) -> Option<App> {
+    let has = |name: &str| files.contains(join(folder, name).as_str());
+    let has_config = CONFIG_EXTENSIONS.iter().any(|e| has(&format!("vite.config.{e}")));
+    if has_config || vite_dependents.contains(folder) {
+        return Some(App::Vite(folder.to_owned()));
+    }
+    has("index.html").then(|| App::Static(folder.to_owned()))
+}
+
 /// `name` in `folder`, where `""` is the top.
 pub fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
@@ -86,5 +96,17 @@ mod tests {
         assert_eq!(find_in(&["site/index.html", "readme.md"], &[]), fixed("site"));
         assert_eq!(find_in(&["package.json", "public/index.html"], &[]), None);
         assert_eq!(find_in(&["README.md"], &[]), None);
+    }
+
+    #[test]
+    fn a_named_folder_is_the_app_or_nothing_is() {
+        let files = BTreeSet::from(["vite.config.ts", "apps/web/package.json", "apps/docs/vite.config.js", "apps/old/index.html", "apps/readme.md"]);
+        let found = |folder: &str| at(folder, &files, &BTreeSet::from(["apps/web".to_owned()]));
+        assert_eq!(found(""), Some(App::Vite(String::new())));
+        assert_eq!(found("apps/web"), Some(App::Vite("apps/web".into())));
+        assert_eq!(found("apps/docs"), Some(App::Vite("apps/docs".into())));
+        assert_eq!(found("apps/old"), Some(App::Static("apps/old".into())));
+        assert_eq!(found("apps"), None);
+        assert_eq!(found("app"), None, "no beginning of a name");
     }
 }

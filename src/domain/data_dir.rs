@@ -158,6 +158,11 @@ impl ProjectDir {
         self.releases().join(format!(".tmp-{build}"))
     }
 
+    /// The source maps of one build, beside its release: they are not served.
+    pub fn maps(&self, build: BuildId) -> PathBuf {
+        self.releases().join(format!("{build}.maps"))
+    }
+
     /// One build's log.
     pub fn log(&self, build: BuildId) -> PathBuf {
         self.releases().join(format!("{build}.log"))

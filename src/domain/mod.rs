@@ -3,6 +3,7 @@
 //! Everything that comes from outside is parsed into these types at the edge, so that
 //! no raw string names a project, a path or a build below `http`.
 
+pub mod address;
 pub mod app_root;
 pub mod build;
 pub mod data_dir;

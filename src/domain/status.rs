@@ -4,7 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::build::{named_set, truncate};
 use super::{BuildId, BuildRecord, Outcome, ProjectId, Revision};
+
+/// Longest detail of a verdict, in characters.
+const DETAIL_CHARS_MAX: usize = 2_000;
 
 /// How a project stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -71,13 +75,63 @@ pub struct RunningBuild {
     pub revision: Revision,
 }
 
+named_set! {
+    /// What a browser made of a release.
+    Verdict {
+        /// It shows something, and nothing threw before it did.
+        Rendered => "rendered",
+        /// The page is blank.
+        Empty => "empty",
+        /// A script threw at the start, and the page shows nothing for it.
+        ScriptError => "script_error",
+        /// A script or stylesheet that the page needs could not be loaded.
+        AssetMissing => "asset_missing",
+        /// Nobody looked yet.
+        Unknown => "unknown",
+    }
+}
+
+named_set! {
+    /// Who saw how a release rendered.
+    Witness {
+        /// The preview client in a visitor's browser: a claim of whoever opened the preview.
+        Visitor => "visitor",
+        /// The daemon's own headless check, which counts for more.
+        Headless => "headless",
+    }
+}
+
+/// Whether a release really rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RenderReport {
+    /// The build that was looked at.
+    pub build_id: BuildId,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// The first error, or what is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Who says so.
+    pub by: Witness,
+    /// When.
+    pub time: Timestamp,
+}
+
+impl RenderReport {
+    /// Within the limits.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self { detail: self.detail.map(|text| truncate(text, DETAIL_CHARS_MAX)), ..self }
+    }
+}
+
 /// Whether a release really showed something in a browser.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Render {
     /// The build that was looked at.
     pub build_id: BuildId,
     /// `unknown` until somebody looked.
-    pub verdict: String,
+    pub verdict: Verdict,
     /// The first error, where there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -109,7 +109,12 @@ pub(super) async fn rollback(app: Data<App>, id: Path<String>, request: HttpRequ
 pub(super) async fn delete(app: Data<App>, id: Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let project: ProjectId = id.parse()?;
     authorize(&app, &request, Scope::Control, Some(&project))?;
-    let known = on_runtime(&app, |app| async move { app.intake.delete(&project).await }).await??;
+    let known = on_runtime(&app, |app| async move {
+        let known = app.intake.delete(&project).await;
+        app.reports.forget(&project);
+        known
+    });
+    let known = known.await??;
     if known { Ok(HttpResponse::NoContent().finish()) } else { Err(ApiError::UnknownProject) }
 }
 
@@ -156,7 +161,7 @@ fn verdict(status: &Status, revision: Revision) -> Progress {
 }
 
 /// Runs `work` where it goes on even if the caller hangs up: a sync that has begun comes to its end.
-async fn on_runtime<T, F>(app: &Data<App>, work: impl FnOnce(Data<App>) -> F) -> Result<T, ApiError>
+pub(super) async fn on_runtime<T, F>(app: &Data<App>, work: impl FnOnce(Data<App>) -> F) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

@@ -46,6 +46,12 @@ pub enum ApiError {
     HeadersTooLarge { max: usize },
     #[error("{max} connections are open, the limit server.max_connections")]
     TooManyConnections { max: u32 },
+    #[error("a report has at most {max} bytes")]
+    ReportTooLarge { max: usize },
+    #[error("the pages of this preview report too often")]
+    TooManyReports,
+    #[error("{max} event streams are open, as many of server.max_connections as they may take")]
+    TooManyStreams { max: usize },
     #[error("the body did not arrive within server.client_timeout_s")]
     BodyTimeout,
     #[error(transparent)]
@@ -113,7 +119,7 @@ codes! {
     MethodNotAllowed => "method_not_allowed", METHOD_NOT_ALLOWED, "the address takes other methods, see `Allow`";
     BodyTimeout => "body_timeout", REQUEST_TIMEOUT, "the body did not arrive in time";
     LabelTaken => "label_taken", CONFLICT, "another project has the host name that this one would get";
-    BodyTooLarge => "body_too_large", PAYLOAD_TOO_LARGE, "the body is larger than `server.max_body_kb`";
+    BodyTooLarge => "body_too_large", PAYLOAD_TOO_LARGE, "the body is larger than `server.max_body_kb`, or a report than 64 kB";
     AddressTooLong => "address_too_long", URI_TOO_LONG, "the path with its query is too long";
     UnsupportedMediaType => "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "a body is `application/json`";
     FileTooLarge => "file_too_large", UNPROCESSABLE_ENTITY, "a source file is larger than `sync.max_file_mb`";
@@ -121,6 +127,7 @@ codes! {
     ProjectTooLarge => "project_too_large", UNPROCESSABLE_ENTITY, "the source is larger than `sync.max_project_mb`";
     PathClash => "path_clash", UNPROCESSABLE_ENTITY, "a source file has the name of a folder";
     QueueFull => "queue_full", TOO_MANY_REQUESTS, "`queue.max_pending` projects wait already";
+    TooManyReports => "too_many_reports", TOO_MANY_REQUESTS, "the pages of a preview report more often than is taken";
     HeadersTooLarge => "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large";
     Internal => "internal", INTERNAL_SERVER_ERROR, "a fault of the daemon, its log says more";
     SourceDenied => "source_denied", BAD_GATEWAY, "the source refuses the daemon's credentials";
@@ -129,6 +136,7 @@ codes! {
     SourceUnavailable => "source_unavailable", SERVICE_UNAVAILABLE, "the source does not answer";
     StateUnavailable => "state_unavailable", SERVICE_UNAVAILABLE, "the daemon's state cannot be read or written right now";
     TooManyConnections => "too_many_connections", SERVICE_UNAVAILABLE, "`server.max_connections` are open already";
+    TooManyStreams => "too_many_streams", SERVICE_UNAVAILABLE, "three quarters of `server.max_connections` are event streams already";
     Draining => "draining", SERVICE_UNAVAILABLE, "the daemon is about to stop";
     Disk => "disk", INSUFFICIENT_STORAGE, "the daemon's disk cannot be read or written right now";
 }
@@ -159,9 +167,11 @@ impl ApiError {
             Self::InvalidBody(_) => Code::InvalidBody,
             Self::InvalidQuery(_) => Code::InvalidQuery,
             Self::UnsupportedMediaType => Code::UnsupportedMediaType,
-            Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::BodyTooLarge { .. } | Self::ReportTooLarge { .. } => Code::BodyTooLarge,
+            Self::TooManyReports => Code::TooManyReports,
             Self::AddressTooLong { .. } => Code::AddressTooLong,
             Self::HeadersTooLarge { .. } => Code::HeadersTooLarge,
+            Self::TooManyStreams { .. } => Code::TooManyStreams,
             Self::TooManyConnections { .. } => Code::TooManyConnections,
             Self::BodyTimeout => Code::BodyTimeout,
             Self::Unauthorized(_) => Code::Unauthorized,

@@ -45,6 +45,30 @@ pub(super) fn authorize(app: &App, request: &HttpRequest, scope: Scope, project:
     Ok(app.auth.authorize(credentials, scope, project)?)
 }
 
+/// What a request showed to be let in, kept for as long as its answer lasts.
+pub(super) struct Held {
+    bearer: Option<String>,
+    project_token: Option<String>,
+}
+
+impl Held {
+    /// Of a request of the API.
+    pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        Ok(Self { bearer: bearer(request).map(str::to_owned), project_token: token_in_address(request)? })
+    }
+
+    /// A bearer token, or another one in its place.
+    pub(super) fn new(bearer: Option<&str>, project_token: Option<&str>) -> Self {
+        Self { bearer: bearer.map(str::to_owned), project_token: project_token.map(str::to_owned) }
+    }
+
+    /// Whether it opens a project at this moment: a token runs out.
+    pub(super) fn opens(&self, app: &App, scope: Scope, project: &ProjectId) -> bool {
+        let credentials = Credentials { bearer: self.bearer.as_deref(), project_token: self.project_token.as_deref(), signature: None };
+        app.auth.authorize(credentials, scope, Some(project)).is_ok()
+    }
+}
+
 /// Requires the right to control one project, by token or by a signature over the request, and reads its body. Without a
 /// signature, nothing of the body is read before the caller is known.
 pub(super) async fn authorized_body(app: &App, request: &HttpRequest, payload: Payload, project: &ProjectId) -> Result<Bytes, ApiError> {

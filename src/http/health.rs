@@ -237,6 +237,8 @@ pub(super) async fn metrics(app: Data<App>) -> Result<HttpResponse, ApiError> {
     app.metrics.queue_depth.with_label_values(&["interactive"]).set(counts.interactive.into());
     app.metrics.queue_depth.with_label_values(&["background"]).set(counts.background.into());
     app.metrics.projects.set(i64::try_from(app.store.project_count().await?).unwrap_or(i64::MAX));
+    app.metrics.notify_waiting.set(i64::try_from(app.store.outgoing_count().await?).unwrap_or(i64::MAX));
+    app.metrics.event_streams.set(i64::try_from(app.events.listeners()).unwrap_or(i64::MAX));
     check_disk(&app).await;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(app.metrics.text()?))
 }

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::ApiError;
 use super::extract::{authorize, query};
 use super::problems::OfLogs;
+use super::sse::{HEARTBEAT, HEARTBEAT_EVERY};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::builder::read_log;
@@ -26,11 +27,6 @@ use crate::state::ProjectRow;
 const BEGIN_WAIT: Duration = Duration::from_secs(25);
 /// Which build's log is shown.
 const BUILD_HEADER: &str = "x-previewd-build";
-/// While a build is silent its followers get a comment so often: proxies cut connections that say nothing, many after 30 s or a
-/// minute, and a client that has gone is noticed by it.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
-/// A line that readers of events pass over (WHATWG HTML, "Server-sent events").
-const HEARTBEAT: &[u8] = b":\n\n";
 
 /// Which log, and how.
 #[derive(Deserialize, IntoParams)]

@@ -4,8 +4,11 @@
 //! the API. So a preview's origin can never reach a call of the API.
 
 mod bodies;
+mod client;
 mod control;
+mod diagnostics;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod layers;
@@ -18,6 +21,8 @@ mod private;
 mod problems;
 mod read;
 mod representation;
+mod settings;
+mod sse;
 
 use actix_web::dev::RequestHead;
 use actix_web::guard;
@@ -34,29 +39,36 @@ pub use openapi::document;
 
 /// The methods of an address that is only read.
 const READ: &str = "GET, HEAD";
+/// The methods of what can be set.
+const SETTING: &str = "DELETE, GET, HEAD, PUT";
 
 /// An address, the methods that it takes as `Allow` says them, and what it does.
-type Entry = (&'static str, &'static str, fn() -> Route);
+type Entry = (&'static str, &'static str, fn() -> Vec<Route>);
 
 /// Every route. The description of the API (`openapi`) has the same ones.
 const ROUTES: &[Entry] = &[
-    ("/sync-project/{id}", "POST", || web::post().to(control::sync_project)),
-    ("/build/{id}", "POST", || web::post().to(control::build)),
-    ("/rollback/{id}", "POST", || web::post().to(control::rollback)),
-    ("/status/{id}", READ, || get().to(read::status).wrap(for_front_ends())),
-    ("/builds/{id}", READ, || get().to(read::builds).wrap(for_front_ends())),
-    ("/logs/{id}", READ, || get().to(logs::logs).wrap(for_front_ends())),
-    ("/projects", READ, || get().to(read::projects)),
-    ("/projects/{id}", "DELETE", || web::delete().to(control::delete)),
-    ("/health", READ, || get().to(health::health)),
-    ("/health/live", READ, || get().to(health::live)),
-    ("/health/ready", READ, || get().to(health::ready)),
-    ("/metrics", READ, || get().to(health::metrics)),
-    ("/openapi.json", READ, || get().to(openapi::openapi)),
-    ("/", READ, || get().to(health::front_page)),
-    ("/_previewd/layers/{edition}/{file}", READ, || get().to(layers::layer)),
-    ("/preview/{id}", READ, || get().to(preview::without_slash)),
-    ("/preview/{id}/{path:.*}", READ, || get().to(preview::by_path)),
+    ("/sync-project/{id}", "POST", || vec![web::post().to(control::sync_project)]),
+    ("/build/{id}", "POST", || vec![web::post().to(control::build)]),
+    ("/rollback/{id}", "POST", || vec![web::post().to(control::rollback)]),
+    ("/status/{id}", READ, || vec![get().to(read::status).wrap(for_front_ends())]),
+    ("/builds/{id}", READ, || vec![get().to(read::builds).wrap(for_front_ends())]),
+    ("/logs/{id}", READ, || vec![get().to(logs::logs).wrap(for_front_ends())]),
+    ("/events/{id}", READ, || vec![get().to(events::events).wrap(for_front_ends())]),
+    ("/diagnostics/{id}", READ, || vec![get().to(diagnostics::diagnostics).wrap(for_front_ends())]),
+    ("/env/{id}", SETTING, || vec![get().to(settings::env), web::put().to(settings::set_env), web::delete().to(settings::clear_env)]),
+    ("/notify/{id}", SETTING, || vec![get().to(settings::notify), web::put().to(settings::set_notify), web::delete().to(settings::clear_notify)]),
+    ("/projects", READ, || vec![get().to(read::projects)]),
+    ("/projects/{id}", "DELETE", || vec![web::delete().to(control::delete)]),
+    ("/health", READ, || vec![get().to(health::health)]),
+    ("/health/live", READ, || vec![get().to(health::live)]),
+    ("/health/ready", READ, || vec![get().to(health::ready)]),
+    ("/metrics", READ, || vec![get().to(health::metrics)]),
+    ("/openapi.json", READ, || vec![get().to(openapi::openapi)]),
+    ("/", READ, || vec![get().to(health::front_page)]),
+    ("/_previewd/layers/{edition}/{file}", READ, || vec![get().to(layers::layer)]),
+    ("/preview/{id}", READ, || vec![get().to(preview::without_slash)]),
+    ("/preview/{id}/_previewd/report", "POST", || vec![web::post().to(preview::report_by_path)]),
+    ("/preview/{id}/{path:.*}", READ, || vec![get().to(preview::by_path)]),
 ];
 
 /// Sets up both faces.
@@ -65,8 +77,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .guard(guard::fn_guard(|context| is_preview_host(context.app_data::<Data<App>>(), context.head())))
         .default_service(web::to(preview::by_host));
     config.service(preview_host);
-    for (path, allow, route) in ROUTES {
-        config.service(resource(path, allow, route()));
+    for (path, allow, routes) in ROUTES {
+        config.service(resource(path, allow, routes()));
     }
     config.default_service(web::to(not_found));
 }
@@ -82,9 +94,10 @@ fn for_front_ends() -> DefaultHeaders {
     DefaultHeaders::new().add(("Access-Control-Allow-Origin", "*")).add(("Access-Control-Expose-Headers", "x-request-id, x-previewd-build"))
 }
 
-/// One address with one route, which takes the methods `allow`; any other method is told so.
-fn resource(path: &str, allow: &'static str, route: Route) -> actix_web::Resource {
-    web::resource(path).route(route).default_service(web::to(move || async move { Err::<HttpResponse, _>(ApiError::MethodNotAllowed(allow)) }))
+/// One address with its routes, which take the methods `allow`; any other method is told so.
+fn resource(path: &str, allow: &'static str, routes: Vec<Route>) -> actix_web::Resource {
+    let resource = routes.into_iter().fold(web::resource(path), actix_web::Resource::route);
+    resource.default_service(web::to(move || async move { Err::<HttpResponse, _>(ApiError::MethodNotAllowed(allow)) }))
 }
 
 /// Whether a request is for a preview's origin.

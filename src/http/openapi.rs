@@ -16,8 +16,9 @@ use utoipa::{Modify, OpenApi};
 use super::error::Problem;
 use super::extract::SIGNATURE_HEADER;
 use super::problems::OfAnything;
-use super::{control, health, layers, logs, openapi, preview, read};
-use crate::events::LogLine;
+use super::{control, diagnostics, events, health, layers, logs, openapi, preview, read, settings};
+use crate::domain::status::RenderReport;
+use crate::events::{BuildLine, ConsoleRecord, LogLine, PreviewFailure, PreviewFixed, Published};
 
 /// In front of everything.
 const ABOUT: &str = "A webhook in, a live preview out. Every answer carries `x-request-id`, taken over from the request where it is sane; \
@@ -37,6 +38,14 @@ their own and no part of this description: `preview_url` says where a project's 
         read::builds,
         read::projects,
         logs::logs,
+        events::events,
+        diagnostics::diagnostics,
+        settings::env,
+        settings::set_env,
+        settings::clear_env,
+        settings::notify,
+        settings::set_notify,
+        settings::clear_notify,
         health::health,
         health::live,
         health::ready,
@@ -46,8 +55,9 @@ their own and no part of this description: `preview_url` says where a project's 
         layers::layer,
         preview::without_slash,
         preview::by_path,
+        preview::report_by_path,
     ),
-    components(schemas(Problem, LogLine)),
+    components(schemas(Problem, LogLine, BuildLine, ConsoleRecord, Published, RenderReport, PreviewFailure, PreviewFixed)),
     tags(
         (name = "control", description = "Calls that change something."),
         (name = "read", description = "Calls that only look."),

@@ -5,22 +5,32 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
+use super::client;
 use super::error::{ApiError, Problem};
+use super::events;
 use super::layers::{self, LAYERS};
 use super::private::{self, Admission};
-use super::problems::{OfPreview, OfProjectId};
+use super::problems::{OfPreview, OfProjectId, OfReport};
 use super::representation::{Conditions, Content, Representation, is_page, represent};
 use crate::app::App;
+use crate::auth::Scope;
 use crate::domain::status::State;
 use crate::domain::{BuildId, ProjectId};
 use crate::preview::cache::Asked;
+use crate::preview::report::Report;
 use crate::preview::{LiveRelease, Request, Resolved, Urls, pages, resolve};
+use crate::release::stand_in;
 
 /// Paths below this are previewd's own on every preview's origin.
 const RESERVED: &str = "_previewd/";
+/// Where a preview's pages hear of new releases and failures.
+const EVENTS: &str = "_previewd/events";
+
+/// Where the preview client reports to.
+const REPORT: &str = "_previewd/report";
 
 /// What a request is about.
 struct Target {
@@ -41,7 +51,7 @@ enum Answer {
 }
 
 /// `GET http://{label}.{preview_domain}/…`
-pub(super) async fn by_host(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn by_host(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     if request.uri().path().starts_with(LAYERS) && matches!(*request.method(), Method::GET | Method::HEAD) {
         return layers::layer(app, request).await;
     }
@@ -52,7 +62,33 @@ pub(super) async fn by_host(app: Data<App>, request: HttpRequest) -> Result<Http
         return Ok(page(&app, StatusCode::NOT_FOUND, pages::empty()));
     };
     let path = request.uri().path().trim_start_matches('/').to_owned();
+    if path == REPORT {
+        return report(&app, &request, payload, &project, true).await;
+    }
     serve(&app, &request, Target { project, build: target.build, path, prefix: None }).await
+}
+
+/// What the preview client found out about a page of the preview: what it printed, what failed in it, and whether it rendered. All of it is
+/// a claim. Anything in the body that is not known is ignored.
+#[utoipa::path(
+    post, path = "/preview/{id}/_previewd/report", operation_id = "preview_report", tag = "previews",
+    params(("id" = ProjectId, Path, description = "The project")),
+    request_body(content = Report, content_type = "application/json", description = "At most 64 kB. Any type of content is taken: browsers send plain text without a preflight"),
+    responses((status = 204, description = "Taken"), OfReport),
+    security((), ("project_token" = []), ("project_token_in_address" = []))
+)]
+pub(super) async fn report_by_path(app: Data<App>, id: Path<String>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+    report(&app, &request, payload, &id.parse()?, false).await
+}
+
+async fn report(app: &Data<App>, request: &HttpRequest, payload: Payload, project: &ProjectId, own_origin: bool) -> Result<HttpResponse, ApiError> {
+    if *request.method() != Method::POST {
+        return Err(ApiError::MethodNotAllowed("POST"));
+    }
+    if app.config.preview.private {
+        private::admit(app, request, project, own_origin)?;
+    }
+    client::report(app, payload, project).await
 }
 
 /// A preview's address without its slash.
@@ -106,6 +142,14 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
     {
         return Ok(response);
     }
+    if let Some(name) = target.path.strip_prefix(RESERVED)
+        && let Some(script) = client::script(app, request, name, target.build.is_none())
+    {
+        return Ok(script);
+    }
+    if target.build.is_none() && target.path == EVENTS {
+        return follow(app, request, &target).await;
+    }
     let release = match target.build {
         Some(build) => app.live.retained(&target.project, build).await?.ok_or(ApiError::UnknownBuild)?,
         None => match app.live.get(&target.project).await? {
@@ -114,7 +158,7 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
         },
     };
     if target.path.starts_with(RESERVED) {
-        return Ok(page(app, StatusCode::NOT_FOUND, pages::not_found()));
+        return Ok(page(app, StatusCode::NOT_FOUND, pages::not_found("")));
     }
     let navigation = accepts(request.headers(), header::ACCEPT, "text/html");
     Ok(match look_up(app, request, &target, release).await? {
@@ -123,9 +167,24 @@ async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result
             file.complete(preview_headers(app, &mut response), app.config.preview.private)
         }
         Answer::AddSlash => redirect_with_slash(request),
-        Answer::NotFound if navigation => page(app, StatusCode::NOT_FOUND, pages::not_found()),
+        Answer::NotFound if navigation => {
+            // So that it becomes the page that it stands in for, once a release has that.
+            let address = format!("{}{}", target.prefix.as_deref().map_or("", |prefix| prefix.trim_end_matches('/')), app.client.address());
+            let client = if app.config.preview.inject { stand_in(&address, release.build) } else { String::new() };
+            page(app, StatusCode::NOT_FOUND, pages::not_found(&client))
+        }
         Answer::NotFound => preview_headers(app, &mut HttpResponse::NotFound()).content_type("text/plain; charset=utf-8").body("not found\n"),
     })
+}
+
+/// What happens to the preview, for its own pages. A permalink never changes, so it has no such address.
+async fn follow(app: &Data<App>, request: &HttpRequest, target: &Target) -> Result<HttpResponse, ApiError> {
+    let private = app.config.preview.private.then(|| private::held(request, target.prefix.is_none())).transpose()?;
+    let (seen, project) = (app.clone(), target.project.clone());
+    let allowed = move || private.as_ref().is_none_or(|held| held.opens(&seen, Scope::Preview, &project));
+    let mut response = HttpResponse::Ok();
+    preview_headers(app, &mut response);
+    events::of_preview(app, request, &mut response, &target.project, allowed).await
 }
 
 /// Steps 2 and 3: from memory where the file was asked for before, else off the async threads.
@@ -230,7 +289,7 @@ fn redirect_with_slash(request: &HttpRequest) -> HttpResponse {
 }
 
 /// Whether a list such as `Accept` names `wanted` and does not refuse it with `q=0`.
-fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
+pub(super) fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
     let list = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     list.split(',').any(|item| {
         let mut parts = item.split(';').map(str::trim);

@@ -7,7 +7,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::ApiError;
-use super::extract::{bearer, is_token, token_in_address};
+use super::extract::{Held, bearer, is_token, token_in_address};
 use crate::app::App;
 use crate::auth::{Credentials, Scope};
 use crate::domain::ProjectId;
@@ -32,10 +32,18 @@ pub(super) fn admit(app: &App, request: &HttpRequest, project: &ProjectId, own_o
     {
         return Ok(Admission::TokenInAddress(keep_as_cookie(request, token)));
     }
-    // In path mode previews share an origin, and so they would share the cookie.
-    let cookie = if own_origin { cookie(request) } else { token.as_deref() };
-    allow(Credentials { bearer: bearer(request), project_token: cookie, signature: None })?;
+    allow(Credentials { bearer: bearer(request), project_token: kept(request, token.as_deref(), own_origin), signature: None })?;
     Ok(Admission::Granted)
+}
+
+/// What let a visitor in, to be asked again while an answer lasts.
+pub(super) fn held(request: &HttpRequest, own_origin: bool) -> Result<Held, ApiError> {
+    Ok(Held::new(bearer(request), kept(request, token_in_address(request)?.as_deref(), own_origin)))
+}
+
+/// In path mode previews share an origin, and so they would share the cookie.
+fn kept<'a>(request: &'a HttpRequest, token: Option<&'a str>, own_origin: bool) -> Option<&'a str> {
+    if own_origin { cookie(request) } else { token }
 }
 
 fn cookie(request: &HttpRequest) -> Option<&str> {

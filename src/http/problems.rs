@@ -57,6 +57,22 @@ problems! {
     OfBuilds: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, Internal, StateUnavailable];
     /// Of one build's log.
     OfLogs: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, Internal, StateUnavailable];
+    /// Of one build's diagnostics.
+    OfDiagnostics: [InvalidProjectId, InvalidBuildId, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, Internal, StateUnavailable];
+    /// Of looking at what is set for a project, and of taking back where its webhooks go.
+    OfSettings: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownProject, Internal, StateUnavailable];
+    /// Of setting what a project's builds are given, which may begin one, and of taking it back.
+    OfSetEnv: [
+        InvalidProjectId, InvalidBody, InvalidQuery, Unauthorized, UnknownProject, BodyTimeout, LabelTaken, BodyTooLarge, UnsupportedMediaType,
+        QueueFull, Internal, StateUnavailable, Draining,
+    ];
+    /// Of setting where a project's webhooks go.
+    OfSetNotify: [
+        InvalidProjectId, InvalidBody, InvalidQuery, Unauthorized, BodyTimeout, LabelTaken, BodyTooLarge, UnsupportedMediaType, Internal,
+        StateUnavailable,
+    ];
+    /// Of a project's events.
+    OfEvents: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownProject, TooManyStreams, Internal, StateUnavailable];
     /// Of the list of projects, whose cursor is a project id.
     OfProjects: [InvalidProjectId, InvalidQuery, Unauthorized, Internal, StateUnavailable];
     /// Of a call that cannot fail by itself.
@@ -65,6 +81,10 @@ problems! {
     OfMetrics: [Internal, StateUnavailable];
     /// Of an address that has a project's name in it, and nothing else that could be wrong.
     OfProjectId: [InvalidProjectId];
+    /// Of what the preview client reports.
+    OfReport: [
+        InvalidProjectId, InvalidBody, InvalidQuery, Unauthorized, UnknownBuild, BodyTimeout, BodyTooLarge, TooManyReports, Internal, StateUnavailable,
+    ];
     /// Of a preview, besides the pages that it shows itself.
     OfPreview: [InvalidProjectId, InvalidQuery, Unauthorized, UnknownBuild, Internal, StateUnavailable];
 }

@@ -41,9 +41,10 @@ pub fn failed(failure: Option<&Failure>) -> String {
     page("Build failed", &body, Some(REFRESH_S * 2))
 }
 
-/// There is no such file in the release.
-pub fn not_found() -> String {
-    page("Not found", "<h1>404: not found</h1><p>The preview has no such page or file.</p>", None)
+/// There is no such file in the release. `client` is the preview client's tag, or nothing.
+pub fn not_found(client: &str) -> String {
+    let body = format!("<h1>404: not found</h1><p>The preview has no such page or file.</p>{client}");
+    page("Not found", &body, None)
 }
 
 fn place(failure: &Failure) -> String {

@@ -19,7 +19,7 @@ use crate::domain::{DataDir, Priority, ProjectId, Revision, SourcePath};
 use crate::events::Events;
 use crate::locks::ProjectLocks;
 use crate::release::hide;
-use crate::state::{Accept, Accepted, StateError, Store};
+use crate::state::{Accept, Accepted, Environment, StateError, Store};
 use crate::sync::{SyncError, SyncReport, SyncScope, Syncer};
 
 /// What a caller wants synced and built.
@@ -123,10 +123,28 @@ impl Intake {
             Accepted::Building(revision) => revision,
         };
         self.queue.accepted(project, revision);
-        self.board.write(project).await;
-        self.events.status_changed(project);
+        self.board.tell(project).await;
         let (changes, deleted, rejected) = (report.changes, report.deleted, report.rejected);
         Ok(SyncAnswer { revision, building: true, finished: false, changes, deleted, rejected })
+    }
+
+    /// Sets what a project's builds are given besides its sources; where that changes anything, it is built. The newest revision, and
+    /// whether it is of this change.
+    pub async fn set_environment(&self, project: &ProjectId, new: Environment) -> Result<(Revision, bool), IntakeError> {
+        if self.queue.is_draining() {
+            return Err(IntakeError::Draining);
+        }
+        let _guard = self.locks.lock(project).await;
+        let now = Timestamp::now().as_millisecond();
+        match self.store.set_environment(project.clone(), new, now, self.max_pending).await? {
+            Accepted::QueueFull { pending } => Err(IntakeError::QueueFull { pending }),
+            Accepted::Unchanged { revision, .. } => Ok((revision, false)),
+            Accepted::Building(revision) => {
+                self.queue.accepted(project, revision);
+                self.board.tell(project).await;
+                Ok((revision, true))
+            }
+        }
     }
 
     /// Before anything is fetched: is there room for one more?
@@ -191,6 +209,7 @@ impl Intake {
         // Its last build may have shown it once more.
         blocking(move || hide(&dir).and(remove_tree(dir.root()))).await.map_err(SyncError::Disk)?;
         self.events.status_changed(project);
+        self.events.end(project);
         Ok(known)
     }
 }

@@ -5,9 +5,11 @@
 //!
 //! Invariant: every claim is settled exactly once, whatever happens to its build.
 
+mod diagnostics;
 mod gate;
 mod heartbeat;
 mod intake;
+mod reports;
 mod rollback;
 mod run;
 mod settle;
@@ -26,16 +28,20 @@ use tokio_util::task::TaskTracker;
 
 use crate::builder::Builder;
 use crate::config;
+use crate::disk::blocking;
 use crate::domain::{BuildId, DataDir, ProjectId, Revision};
-use crate::events::Events;
+use crate::events::{Event, Events, PublishReason, Published};
 use crate::locks::ProjectLocks;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::preview::LiveReleases;
-use crate::release::{Compressor, Retention};
-use crate::state::{Claim, StateError, Store};
+use crate::release::{Compressor, Retention, compare};
+use crate::state::{Announce, Claim, StateError, Store};
+pub use diagnostics::{Code as DiagnosticCode, Diagnostic, Diagnostics};
 use gate::{Running, Stop, should_supersede};
 use heartbeat::Heartbeat;
 pub use intake::{Intake, IntakeError, SyncAnswer, SyncRequest, scope_of};
+pub use reports::Reports;
 pub use rollback::RollbackError;
 use run::lease_ms;
 pub use status::StatusBoard;
@@ -67,6 +73,10 @@ pub struct Parts {
     pub live: Arc<LiveReleases>,
     /// Status files.
     pub board: Arc<StatusBoard>,
+    /// Who is told by webhook.
+    pub announce: Announce,
+    /// Delivers that.
+    pub notifier: Arc<Notifier>,
 }
 
 /// The queue's loop and the builds that run.
@@ -207,10 +217,25 @@ impl Queue {
         }
     }
 
-    /// Tells the status file first, then whoever listens: who hears of a change finds it in the file.
+    /// What differs between the release that was live and the one that is now, for whoever has a page of it open.
+    async fn tell_published(&self, project: &ProjectId, build_id: BuildId, revision: Revision, reason: PublishReason, before: Option<BuildId>) {
+        if !self.parts.events.is_followed(project) {
+            return;
+        }
+        let dir = self.parts.data.project(project);
+        let compared = match before.filter(|before| *before != build_id) {
+            Some(before) => blocking(move || compare(&dir.release(before), &dir.release(build_id))).await,
+            None => Ok(None),
+        };
+        // A release that retention took away cannot be compared with.
+        let swaps = compared.unwrap_or_default();
+        let (styles_only, styles) = (swaps.is_some(), swaps.unwrap_or_default());
+        let published = Published { build_id, revision, reason, previous_build_id: before, styles_only, styles };
+        self.parts.events.publish(project, &Event::Published(published));
+    }
+
     async fn tell(&self, project: &ProjectId) {
-        self.parts.board.write(project).await;
-        self.parts.events.status_changed(project);
+        self.parts.board.tell(project).await;
     }
 }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::Queue;
 use crate::disk::blocking;
 use crate::domain::{BuildId, ProjectId};
+use crate::events::PublishReason;
 use crate::release::publish;
 use crate::state::{RollBack, StateError};
 
@@ -40,12 +41,15 @@ impl Queue {
         match self.parts.store.roll_back(project.clone(), build, exists, Timestamp::now().as_millisecond()).await? {
             RollBack::UnknownProject => return Err(RollbackError::UnknownProject),
             RollBack::UnknownBuild => return Err(RollbackError::UnknownBuild),
-            RollBack::Live { spa } => self.parts.live.set(project, build, spa),
+            RollBack::Live { spa, revision, before } => {
+                self.parts.live.set(project, build, spa);
+                // Told also where `dist` could not follow: the state has changed.
+                let swapped = blocking(move || publish(&dir, build)).await;
+                self.tell_published(project, build, revision, PublishReason::Rollback, before).await;
+                self.tell(project).await;
+                swapped?;
+            }
         }
-        // Told also where `dist` could not follow: the state has changed.
-        let swapped = blocking(move || publish(&dir, build)).await;
-        self.tell(project).await;
-        swapped?;
         tracing::info!(%project, %build, "rolled back");
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::run::Attempt;
 use super::{Parts, Queue};
 use crate::builder::{InstallOutage, Wish};
 use crate::domain::{BuildId, BuildRecord, Failure, FailureKind, Outcome, ProjectId};
+use crate::events::PublishReason;
 use crate::metrics::observe;
 use crate::release::Effort;
 use crate::state::{Claim, Finish};
@@ -68,7 +69,15 @@ impl Queue {
             Err(error) => self.after_error(claim, record, &error),
         };
         self.count(&finish);
-        match self.parts.store.finish(claim, finish, now.as_millisecond()).await {
+        // What this build takes the place of; read before the state says so.
+        let before = match &published {
+            Some(_) => self.parts.store.project(claim.project.clone()).await.ok().flatten().and_then(|row| row.live_build),
+            None => None,
+        };
+        let written = self.parts.store.finish_and_announce(claim, finish, now.as_millisecond(), Some(self.parts.announce.clone())).await;
+        self.parts.notifier.wake();
+        match written {
+            Ok(true) if published.is_some() => self.tell_published(&claim.project, claim.build, claim.revision, PublishReason::Build, before).await,
             Ok(true) => {}
             Ok(false) => tracing::warn!(project = %claim.project, build = %claim.build, "the end of a build that was no longer ours"),
             // The lease runs out, and the revision is built again.

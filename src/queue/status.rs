@@ -1,4 +1,4 @@
-//! Puts a project's status object together, and keeps `.build-status` up to it.
+//! Puts a project's status object together, keeps `.build-status` up to it, and tells whoever follows the project.
 
 use std::io;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use tokio::sync::Mutex;
 
 use crate::config::SandboxMode;
 use crate::disk::{blocking, replace};
-use crate::domain::status::{Live, Render, RunningBuild, Status};
+use crate::domain::status::{Live, Render, RunningBuild, Status, Verdict};
 use crate::domain::{DataDir, ProjectId};
+use crate::events::{Event, Events};
 use crate::preview::Urls;
-use crate::state::{Snapshot, StateError, Store};
+use crate::state::{Announce, Snapshot, StateError, Store};
 
 /// Knows how projects stand.
 #[derive(Debug)]
@@ -20,14 +21,15 @@ pub struct StatusBoard {
     data: Arc<DataDir>,
     urls: Arc<Urls>,
     sandbox: SandboxMode,
-    /// Held from reading a status to its file: an older one never replaces a newer.
+    events: Arc<Events>,
+    /// Held from reading a status to telling it: an older one never comes after a newer.
     writing: Mutex<()>,
 }
 
 impl StatusBoard {
     /// A board over `store`.
-    pub fn new(store: Store, data: Arc<DataDir>, urls: Arc<Urls>, sandbox: SandboxMode) -> Self {
-        Self { store, data, urls, sandbox, writing: Mutex::new(()) }
+    pub fn new(store: Store, data: Arc<DataDir>, urls: Arc<Urls>, sandbox: SandboxMode, events: Arc<Events>) -> Self {
+        Self { store, data, urls, sandbox, events, writing: Mutex::new(()) }
     }
 
     /// The status of a project; `None` where it is unknown.
@@ -35,17 +37,31 @@ impl StatusBoard {
         Ok(self.store.snapshot(project.clone()).await?.map(|snapshot| self.view(snapshot)))
     }
 
-    /// Brings the project's `.build-status` up to date. A file that cannot be written is no reason to fail: the state is the truth.
-    pub async fn write(&self, project: &ProjectId) {
-        let _turn = self.writing.lock().await;
+    /// Tells how a project stands: its `.build-status` first, then whoever listens, who finds it in the file. One that cannot
+    /// be written is no reason to fail: the state is the truth.
+    pub async fn tell(&self, project: &ProjectId) {
+        let turn = self.writing.lock().await;
         let written = match self.status(project).await {
-            Ok(Some(status)) => self.write_file(project, &status).await,
+            Ok(Some(status)) => {
+                let written = self.write_file(project, &status).await;
+                self.events.publish(project, &Event::Status(Box::new(status)));
+                written
+            }
             Ok(None) => Ok(()),
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = written {
             tracing::warn!(%project, %error, "the status file could not be written");
         }
+        drop(turn);
+        self.events.status_changed(project);
+    }
+
+    /// How this is told to others: to `urls` of every project.
+    pub fn announce(self: &Arc<Self>, urls: &[String]) -> Announce {
+        let board = self.clone();
+        let compose = move |snapshot| serde_json::to_string(&board.view(snapshot)).unwrap_or_default();
+        Announce { urls: urls.into(), compose: Arc::new(compose) }
     }
 
     async fn write_file(&self, project: &ProjectId, status: &Status) -> io::Result<()> {
@@ -55,14 +71,15 @@ impl StatusBoard {
     }
 
     fn view(&self, snapshot: Snapshot) -> Status {
-        let Snapshot { row, last, running } = snapshot;
+        let Snapshot { row, last, running, render } = snapshot;
         let live = row.live_build.map(|build_id| Live {
             build_id,
             revision: row.live_revision,
             published_at: Timestamp::from_millisecond(row.published_at).unwrap_or_default(),
             url: self.urls.permalink(&row.id, build_id),
         });
-        let render = live.as_ref().map(|live| Render { build_id: live.build_id, verdict: "unknown".into(), detail: None });
+        let seen = render.map_or((Verdict::Unknown, None), |seen| (seen.verdict, seen.detail));
+        let render = live.as_ref().map(|live| Render { build_id: live.build_id, verdict: seen.0, detail: seen.1 });
         Status {
             state: row.state(),
             revision: row.wanted,

@@ -70,8 +70,20 @@ impl Retention {
             let release = dir.release(build);
             blocking(move || remove_tree(&release)).await?;
         }
+        // Written before the release has its name, so those of a build that runs are left alone.
+        let cleaned = dir.clone();
+        blocking(move || drop_maps(&cleaned, row.running_build)).await?;
         Ok(())
     }
+}
+
+/// Removes source maps whose release is gone, or never came to be.
+fn drop_maps(dir: &ProjectDir, running: Option<BuildId>) -> io::Result<()> {
+    let maps = names(dir)?.into_iter().filter_map(|name| name.strip_suffix(".maps")?.parse().ok());
+    for build in maps.filter(|build| Some(*build) != running && !dir.release(*build).exists()) {
+        remove_tree(&dir.maps(build))?;
+    }
+    Ok(())
 }
 
 /// The releases on disk.

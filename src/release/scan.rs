@@ -263,7 +263,7 @@ fn hash(file: &mut File) -> io::Result<ContentHash> {
 }
 
 /// A time that stands for the content.
-fn content_time(hash: &ContentHash) -> SystemTime {
+pub(super) fn content_time(hash: &ContentHash) -> SystemTime {
     let first: [u8; 8] = std::array::from_fn(|n| hash.as_bytes()[n]);
     SystemTime::UNIX_EPOCH + Duration::from_secs(MTIME_BASE + u64::from_le_bytes(first) % MTIME_SPAN)
 }

@@ -64,6 +64,7 @@ pub async fn serve(mut config: Config, env: Environment) -> anyhow::Result<()> {
     raise_descriptor_limit(config.server.max_connections);
     let app = App::open(config, &env, address.port()).await?;
     let driver = app.queue.start();
+    let delivering = app.notifier.start();
     let server = http_server(&app, listeners)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
@@ -80,7 +81,11 @@ pub async fn serve(mut config: Config, env: Environment) -> anyhow::Result<()> {
     tracing::info!("stopping: new work is refused, running builds may finish");
     notify(NotifyState::Stopping);
     app.queue.drain(driver, grace).await;
+    // What is under way is delivered by the next daemon.
+    drop(delivering);
     app.door.close().await;
+    // Their clients come back to the next daemon.
+    app.events.end_all();
     let _ = std::fs::remove_file(app.data.listen());
     leave(&handle, inherited).await;
     feeding.abort();

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::rows::{parse, sql_revision};
+use super::rows::{parse, parse_option, sql_revision};
 use super::{StateError, Store};
-use crate::domain::{BuildId, BuildRecord, ProjectId};
+use crate::domain::{BuildId, BuildRecord, ProjectId, Revision};
 
 /// Builds of a project that its history keeps, besides those that something still leads to.
 const HISTORY_MAX: u32 = 200;
@@ -29,6 +29,10 @@ pub enum RollBack {
     Live {
         /// Unknown paths are routes of the app.
         spa: bool,
+        /// What it shows.
+        revision: Revision,
+        /// What was live until now.
+        before: Option<BuildId>,
     },
 }
 
@@ -82,16 +86,17 @@ impl Store {
     /// were accepted last are forgotten: the next sync differs from what is shown, so it builds. `now`: ms since 1970.
     pub async fn roll_back(&self, project: ProjectId, build: BuildId, exists: bool, now: i64) -> Result<RollBack, StateError> {
         self.write(move |c| {
-            if !c.prepare_cached("SELECT 1 FROM projects WHERE id = ?1")?.exists([project.as_str()])? {
+            let mut statement = c.prepare_cached("SELECT live_build FROM projects WHERE id = ?1")?;
+            let Some(before) = statement.query_row([project.as_str()], |row| parse_option(row, 0)).optional()? else {
                 return Ok(RollBack::UnknownProject);
-            }
+            };
             let mut statement = c.prepare_cached("SELECT record, retained FROM builds WHERE id = ?1 AND project_id = ?2")?;
             let row = statement.query_row(params![build.to_string(), project.as_str()], columns).optional()?.map(decode).transpose()?;
             let Some(row) = row.filter(|row| row.retained && exists) else { return Ok(RollBack::UnknownBuild) };
             let sql = "UPDATE projects SET live_build = ?2, live_revision = ?3, published_at = ?4, tree = NULL
                 WHERE id = ?1 AND live_build IS NOT ?2";
             c.prepare_cached(sql)?.execute(params![project.as_str(), build.to_string(), sql_revision(row.record.revision), now])?;
-            Ok(RollBack::Live { spa: row.record.spa })
+            Ok(RollBack::Live { spa: row.record.spa, revision: row.record.revision, before })
         })
         .await
     }

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::rows::{parse, revision, sql_revision};
-use super::{StateError, Store};
+use super::{Announce, Occasion, StateError, Store, outbox};
 use crate::domain::{BuildId, BuildRecord, Outcome, ProjectId, Revision};
 
 /// One project's build, taken.
@@ -119,6 +119,11 @@ impl Store {
 
     /// Ends a claim. Whether it still was ours; if not, nothing was changed.
     pub async fn finish(&self, claim: &Claim, finish: Finish, now: i64) -> Result<bool, StateError> {
+        self.finish_and_announce(claim, finish, now, None).await
+    }
+
+    /// The same; where it ends for good, whoever wants to know is told of it: written down at once, delivered afterwards.
+    pub async fn finish_and_announce(&self, claim: &Claim, finish: Finish, now: i64, announce: Option<Announce>) -> Result<bool, StateError> {
         let claim = claim.clone();
         self.write(move |c| {
             let ours = match &finish {
@@ -129,6 +134,9 @@ impl Store {
             };
             if ours {
                 save_build(c, finish.record())?;
+            }
+            if let (true, Finish::Done(_), Some(to)) = (ours, &finish, &announce) {
+                outbox::announce(c, &claim.project, Occasion::Build, to, now)?;
             }
             Ok(ours)
         })

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Savepoint};
 use tokio::sync::oneshot;
 
 /// Schema versions: entry `n` brings a database from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("editions.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("editions.sql"), include_str!("feedback.sql")];
 /// How long one statement waits for another process (an operator's sqlite3 shell) to let go.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Mode of the database's files.

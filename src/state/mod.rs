@@ -8,11 +8,17 @@ mod builds;
 mod claims;
 mod connection;
 mod editions;
+mod environments;
+mod outbox;
 mod projects;
+mod renders;
 mod rows;
 
 pub use builds::{BuildRow, LearntLayout, RollBack};
 pub use claims::{Claim, Finish};
 pub use connection::{StateError, Store};
 pub use editions::EditionRow;
+pub use environments::Environment;
+pub use outbox::{Announce, Occasion, Outgoing};
 pub use projects::{Accept, Accepted, PendingCounts, ProjectFilter, ProjectRow, Snapshot};
+pub use renders::{NotedRender, RenderRow};

@@ -4,6 +4,7 @@ use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::builds::record_of;
+use super::renders::{RenderRow, render_of};
 use super::rows::{parse, parse_option, revision};
 use super::{StateError, Store};
 use crate::domain::status::{Standing, State};
@@ -102,6 +103,8 @@ pub struct Snapshot {
     pub last: Option<BuildRecord>,
     /// The build that runs now.
     pub running: Option<BuildRecord>,
+    /// What a browser made of the live release.
+    pub render: Option<RenderRow>,
 }
 
 /// Projects that wait, by priority.
@@ -184,9 +187,7 @@ impl Store {
             let Some(row) = c.prepare_cached(&sql)?.query_row([id.as_str()], ProjectRow::read).optional()? else {
                 return Ok(None);
             };
-            let last = record_of(c, row.last_build)?;
-            let running = record_of(c, row.running_build)?;
-            Ok(Some(Snapshot { row, last, running }))
+            snapshot_of(c, row).map(Some)
         })
         .await
     }
@@ -234,8 +235,16 @@ impl Store {
     }
 }
 
+/// A row with what else its status shows.
+pub(super) fn snapshot_of(c: &Connection, row: ProjectRow) -> Result<Snapshot, StateError> {
+    let last = record_of(c, row.last_build)?;
+    let running = record_of(c, row.running_build)?;
+    let render = row.live_build.map(|build| render_of(c, build)).transpose()?.flatten();
+    Ok(Snapshot { row, last, running, render })
+}
+
 /// Registers a project where it is new.
-fn insert_project(c: &Connection, project: &ProjectId, now: i64) -> Result<(), StateError> {
+pub(super) fn insert_project(c: &Connection, project: &ProjectId, now: i64) -> Result<(), StateError> {
     let sql = "INSERT INTO projects (id, label, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
     match c.prepare_cached(sql)?.execute(params![project.as_str(), project.label(), now]) {
         Err(rusqlite::Error::SqliteFailure(e, _)) if e.extended_code == SQLITE_CONSTRAINT_UNIQUE => Err(StateError::LabelTaken),
@@ -254,7 +263,7 @@ fn state_condition(state: Option<State>) -> &'static str {
     }
 }
 
-fn pending(c: &Connection) -> Result<PendingCounts, StateError> {
+pub(super) fn pending(c: &Connection) -> Result<PendingCounts, StateError> {
     let sql = format!("SELECT coalesce(sum(priority = 'interactive'), 0), coalesce(sum(priority <> 'interactive'), 0) FROM projects WHERE {PENDING}");
     Ok(c.prepare_cached(&sql)?.query_row([], |row| Ok(PendingCounts { interactive: row.get(0)?, background: row.get(1)? }))?)
 }

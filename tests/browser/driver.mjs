@@ -45,6 +45,8 @@ const within = async (name) => {
 
 const commands = {
   goto: async ({ url }) => (await page.goto(url, { waitUntil: 'load' }))?.status() ?? null,
+  /** Of a page that leaves at once, the browser may say that it was interrupted. */
+  visit: async ({ url }) => page.goto(url, { waitUntil: 'commit' }).then(() => null, () => null),
   reload: async () => (await page.reload({ waitUntil: 'load' }))?.status() ?? null,
   /** Waits until the element is there and shows `text`; gives all that it shows. */
   see: async ({ selector, text, frame }) => {
@@ -54,6 +56,18 @@ const commands = {
   },
   click: async ({ selector, text }) => page.locator(selector).filter({ hasText: text }).first().click(),
   eval: async ({ script, frame }) => (await within(frame)).evaluate(script),
+  /** A page that is loaded anew takes what runs in it along: then it is asked again. */
+  until: async ({ script, frame }) => {
+    for (const end = Date.now() + TIMEOUT_MS; ; ) {
+      const value = await within(frame).then((target) => target.evaluate(script)).catch((error) => Date.now() < end ? null : Promise.reject(error));
+      if (value) return value;
+      if (Date.now() > end) throw new Error(`never true: ${script}`);
+      await new Promise((done) => setTimeout(done, 10));
+    }
+  },
+  type: async ({ selector, text }) => page.locator(selector).first().pressSequentially(text),
+  gone: async ({ selector }) => page.locator(selector).first().waitFor({ state: 'detached' }),
+  scheme: async ({ scheme }) => page.emulateMedia({ colorScheme: scheme }),
   size: async ({ width, height }) => page.setViewportSize({ width, height }),
   screenshot: async ({ file }) => {
     await page.screenshot({ path: file });

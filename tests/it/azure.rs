@@ -30,7 +30,7 @@ async fn thousands_of_blobs_are_reconciled_at_first_sight() {
     assert_eq!(answer["changes"].as_array().map(Vec::len), Some(MANY), "although one was named");
     let status = daemon.settled("demo").await;
     assert_eq!((&status["state"], &status["live"]["revision"]), (&json!("ready"), &json!(1)), "{status:#}");
-    assert_eq!(daemon.preview("demo", "/pages/5999.html").await.text(), "<p>page 5999");
+    assert_eq!(daemon.preview("demo", "/pages/5999.html").await.app_text(), "<p>page 5999");
     assert_eq!(daemon.manifest("demo").as_object().map(serde_json::Map::len), Some(MANY));
 
     let again = daemon.sync("demo", json!({})).await.json();
@@ -60,7 +60,7 @@ async fn edits_and_deletions_arrive_and_what_is_unchanged_costs_no_body() {
     container.remove("demo", "about.html").await;
     let edit = daemon.sync_paths("demo", &["index.html", "about.html", "big.bin"]).await;
     assert_eq!((&edit["changes"], &edit["deleted"]), (&json!(["index.html"]), &json!(["about.html"])), "{edit:#}");
-    assert_eq!(daemon.preview("demo", "/").await.text(), "<h1>second");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "<h1>second");
     assert_eq!(daemon.preview("demo", "/about.html").await.status, 404);
 
     // The same content again has a new ETag and is no change.

@@ -14,7 +14,8 @@ const TOKEN: &str = "a-token-of-our-own";
 const SECRET: &str = "a-webhook-secret-of-ours";
 
 async fn start(options: Options) -> Daemon {
-    let mut daemon = options.set("auth.tokens", TOKEN).set("auth.webhook_secrets", SECRET).cold_store().start().await;
+    let mut daemon =
+        options.set("auth.tokens", TOKEN).set("auth.webhook_secrets", SECRET).set("notify.hosts", "chat.example").cold_store().start().await;
     TOKEN.clone_into(&mut daemon.http.token);
     daemon
 }

@@ -92,7 +92,7 @@ async fn killed_while_files_are_fetched() {
     assert_eq!(daemon.http.get("/status/demo").await.status, 404);
     assert_eq!(daemon.sync_and_wait("demo").await["status"], "ready");
     assert_one_live(&daemon, "demo", 1).await;
-    assert_eq!(daemon.preview("demo", "/").await.text(), "hello");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "hello");
 }
 
 #[tokio::test]

@@ -1,46 +1,11 @@
 //! Previews in frames: who may show them, what they can do there, and that they cannot reach each other.
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
+use crate::harness::Options;
 use crate::harness::browser::Browser;
+use crate::harness::product::{Product, preview_url};
 use crate::harness::shared::site;
-use crate::harness::{Daemon, Options};
-
-/// A chat product's own server: the same page at every address of it.
-struct Product {
-    port: u16,
-}
-
-impl Product {
-    /// `headers`: whole lines.
-    async fn serve(html: String, headers: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        let port = listener.local_addr().expect("address").port();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{html}",
-                    html.len()
-                );
-                let mut request = [0; 8192];
-                let _ = stream.read(&mut request).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        });
-        Self { port }
-    }
-
-    fn at(&self, host: &str) -> String {
-        format!("http://{host}.localhost:{}", self.port)
-    }
-}
-
-fn preview_url(daemon: &Daemon, project: &str) -> String {
-    let port = daemon.http.address.rsplit(':').next().expect("port");
-    format!("http://{project}.localhost:{port}/")
-}
 
 /// Calls of the browser block, and this page is served by the same runtime.
 async fn in_browser<T: Send + 'static>(work: impl FnOnce(&mut Browser) -> T + Send + 'static) -> T {

@@ -11,7 +11,7 @@ use crate::harness::files_below;
 const FLOORS: [&[&str]; 7] = [
     &["domain", "config", "telemetry"],
     &["auth", "disk", "events", "locks", "metrics", "sandbox", "source", "state"],
-    &["sync", "builder", "release", "preview"],
+    &["sync", "builder", "release", "preview", "notify"],
     &["queue"],
     &["app"],
     &["http"],
@@ -24,6 +24,7 @@ const SAME_FLOOR: &[(&str, &str, &str)] = &[
     ("telemetry", "config", "logs are set up as configured"),
     ("source", "metrics", "every request to the source is counted"),
     ("builder", "sync", "sources that a crash left incomplete are synced anew"),
+    ("preview", "release", "places of errors are found by the maps beside a release"),
     ("builder", "release", "an output is scanned by the rules of what may be published"),
     ("cli", "server", "`serve` is a command"),
     ("main", "cli", "the binary is the command line"),

@@ -56,8 +56,8 @@ async fn a_publication_is_seen_by_the_next_request() {
             for (path, expected) in
                 [("/", format!("<p>edit {n}</p>")), ("/script.js", format!("edit({n})")), ("/assets/photo-20240101.txt", format!("photo {n}"))]
             {
-                assert_eq!(nginx.http.preview(&label(project), path, &[]).await.text(), expected, "{project}{path}");
-                assert_eq!(daemon.preview(&label(project), path).await.text(), expected, "{project}{path}");
+                assert_eq!(nginx.http.preview(&label(project), path, &[]).await.app_text(), expected, "{project}{path}");
+                assert_eq!(daemon.preview(&label(project), path).await.app_text(), expected, "{project}{path}");
             }
         }
         daemon.remove(project, "script.js");
@@ -65,9 +65,9 @@ async fn a_publication_is_seen_by_the_next_request() {
         assert_eq!(nginx.http.preview(&label(project), "/script.js", &[]).await.status, 404);
         let first = &daemon.http.get(&format!("/builds/{project}")).await.json()["builds"][3]["build_id"].clone();
         assert_eq!(daemon.http.post(&format!("/rollback/{project}"), &json!({ "build_id": first })).await.status, 200);
-        let rolled_back = nginx.http.preview(&label(project), "/", &[]).await.text();
+        let rolled_back = nginx.http.preview(&label(project), "/", &[]).await.app_text();
         assert_eq!(rolled_back, "<p>edit 17</p>");
-        assert_eq!(daemon.preview(&label(project), "/").await.text(), rolled_back);
+        assert_eq!(daemon.preview(&label(project), "/").await.app_text(), rolled_back);
         assert_eq!(daemon.http.delete(&format!("/projects/{project}")).await.status, 204);
         for path in ["/", "/about.html"] {
             same(&nginx, &daemon, "GET", &label(project), path, &[]).await;

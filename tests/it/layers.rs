@@ -154,7 +154,7 @@ async fn a_stream_of_edits_is_published_while_it_goes_on() {
     rebuilt(&daemon, "demo").await;
     let before = daemon.builds("demo").await.len();
     for n in 0..20 {
-        daemon.put("demo", "public/n.txt", &n.to_string());
+        daemon.put("demo", "public/n.txt", n.to_string());
         daemon.sync("demo", json!({ "files": ["public/n.txt"] })).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -73,7 +73,8 @@ fn never_successful(document: &Value, metrics: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_answer_is_as_described() {
-    let daemon = Options::default().cold_store().set("preview.keep_releases", 1000).start().await;
+    let options = Options::default().cold_store().set("preview.keep_releases", 1000).set("auth.webhook_secrets", "a-webhook-secret-of-ours");
+    let daemon = options.set("notify.hosts", "chat.example").start().await;
     let demo = daemon.build_fixture("demo", "static-html").await;
     daemon.build_fixture("other", "static-html").await;
     let build = demo["build"]["build_id"].as_str().expect("build id");

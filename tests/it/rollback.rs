@@ -29,7 +29,7 @@ async fn a_rollback_is_live_at_once_and_the_next_sync_builds_the_newest_again() 
     let status = roll_back(&daemon, &builds[0]).await;
     let shown = (&status["live"]["build_id"], &status["live"]["revision"], &status["revision"], &status["state"]);
     assert_eq!(shown, (&json!(builds[0]), &json!(1), &json!(3), &json!("ready")), "{status:#}");
-    assert_eq!(daemon.preview("demo", "/").await.text(), "<p>one</p>");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "<p>one</p>");
     assert_eq!(daemon.dist("demo"), builds[0]);
     assert_eq!(daemon.status("demo").await, status);
     let file = std::fs::read(daemon.project("demo").join(".build-status")).expect("status file");
@@ -37,7 +37,7 @@ async fn a_rollback_is_live_at_once_and_the_next_sync_builds_the_newest_again() 
 
     let again = daemon.sync_and_wait("demo").await;
     assert_eq!((&again["status"], &again["revision"]), (&json!("ready"), &json!(4)), "{again:#}");
-    assert_eq!(daemon.preview("demo", "/").await.text(), "<p>three</p>");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "<p>three</p>");
     assert_eq!(daemon.sync("demo", json!({})).await.json()["status"], "no_changes", "only once");
 }
 
@@ -61,7 +61,7 @@ async fn a_rollback_outlives_a_crash_even_before_dist_follows() {
     std::os::unix::fs::symlink(format!("releases/{}", builds[2]), &dist).expect("symlink");
     let daemon = daemon.kill_and_restart();
     assert_eq!(daemon.dist("demo"), builds[1]);
-    assert_eq!(daemon.preview("demo", "/").await.text(), "<p>two</p>");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "<p>two</p>");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn what_is_rolled_back_to_is_kept_however_old() {
         assert_eq!(failed["status"], "error", "{failed:#}");
         assert_eq!(failed["build"]["outcome"], "failed");
     }
-    assert_eq!(daemon.preview("demo", "/").await.text(), "<p>two</p>");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "<p>two</p>");
     assert!(daemon.releases("demo").contains(&builds[1]));
 }
 
@@ -112,7 +112,7 @@ async fn a_dist_that_cannot_follow_is_told_and_the_state_is_shown_all_the_same()
     let file = std::fs::read(daemon.project("demo").join(".build-status")).expect("status file");
     let told: Value = serde_json::from_slice(&file).expect("json");
     assert_eq!((&told["live"]["build_id"], told == daemon.status("demo").await), (&json!(builds[0]), true));
-    assert_eq!(daemon.preview("demo", "/").await.text(), "<p>one</p>");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "<p>one</p>");
 }
 
 #[tokio::test]
@@ -135,5 +135,5 @@ async fn what_cannot_be_rolled_back_to_is_told() {
     std::fs::remove_dir_all(daemon.project("demo").join("releases").join(&builds[0])).expect("remove");
     let lost = daemon.http.post("/rollback/demo", &json!({ "build_id": builds[0] })).await;
     assert_eq!(lost.problem(), (404, "unknown_build".to_owned()));
-    assert_eq!(daemon.preview("demo", "/").await.text(), "<p>three</p>");
+    assert_eq!(daemon.preview("demo", "/").await.app_text(), "<p>three</p>");
 }

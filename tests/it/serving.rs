@@ -212,7 +212,8 @@ async fn a_permalink_is_for_ever_the_same() {
     let by_host = daemon.preview(&format!("{}--demo", first.to_lowercase()), "/").await;
     assert_eq!((by_host.text(), by_host.header("cache-control")), (page.clone(), "public, max-age=31536000, immutable"));
     let by_path = daemon.http.get(&format!("/preview/demo/@{first}/")).await;
-    assert_eq!(by_path.text(), page.replace("=\"/assets/", &format!("=\"/preview/demo/@{first}/assets/")));
+    let rooted = |page: String, folder: &str| page.replace(&format!("=\"/{folder}/"), &format!("=\"/preview/demo/@{first}/{folder}/"));
+    assert_eq!(by_path.text(), rooted(rooted(page, "assets"), "_previewd"));
     let script = by_path.text().split('"').find(|text| text.ends_with(".js")).expect("a script").to_owned();
     assert_eq!(daemon.http.get(&script).await.status, 200);
     for unknown in ["01ARZ3NDEKTSV4RRFFQ69G5FAV", "nonsense"] {

@@ -9,6 +9,8 @@ import schemathesis
 
 BUILD = os.environ["PREVIEWD_BUILD"]
 BUILD_ID = re.compile("[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}")
+ADDRESS = re.compile(r"https?://[a-z0-9.-]+/[A-Za-z0-9/._~-]*")
+HOOK = "https://chat.example/hook"
 LOG_FORMS = itertools.cycle(["*/*", "text/plain", "application/x-ndjson"])
 
 
@@ -21,6 +23,15 @@ def json_lines(context, response):
 def before_call(context, case, kwargs):
     if case.operation.label == "GET /logs/{id}":
         case.headers["Accept"] = next(LOG_FORMS)
+    if case.operation.label == "GET /events/{id}":
+        # A stream that goes on would be waited for; what is wrong stays wrong.
+        case.query = dict(case.query or {})
+        asked = str(case.query.get("for_s", 0))
+        if asked.isdigit() and int(asked) <= 3600:
+            case.query["for_s"] = 0
+    if case.operation.label == "PUT /notify/{id}" and isinstance(case.body, dict) and isinstance(case.body.get("urls"), list):
+        # An address of the form becomes one with a host that is named.
+        case.body["urls"] = [HOOK if isinstance(url, str) and ADDRESS.fullmatch(url) else url for url in case.body["urls"]]
     if case.operation.label == "POST /rollback/{id}" and isinstance(case.body, dict):
         # A well-formed id that was made up becomes one that exists; what is wrong stays wrong.
         if isinstance(case.body.get("build_id"), str) and BUILD_ID.fullmatch(case.body["build_id"]):

@@ -11,7 +11,8 @@ from ._async import AsyncClient
 from ._client import Client
 from ._errors import ApiError, BuildFailed, ConnectionFailed, Invalid, NotFound, NotLive, PreviewdError, SignatureError, Unauthorized, Unavailable
 from ._signing import mint_token, sign, verify_webhook
-from ._types import Build, Failure, HistoryBuild, Live, LogLine, Page, Priority, Project, Render, Scope, Status, SyncAnswer
+from ._types import Build, Diagnostic, DiagnosticCode, Diagnostics, Env, EnvAnswer, Failure, HistoryBuild, Live, LogLine, Page, Priority, Project
+from ._types import ProjectEvent, Render, Scope, Status, SyncAnswer
 
 __all__ = [
     "ApiError",
@@ -20,6 +21,11 @@ __all__ = [
     "BuildFailed",
     "Client",
     "ConnectionFailed",
+    "Diagnostic",
+    "DiagnosticCode",
+    "Diagnostics",
+    "Env",
+    "EnvAnswer",
     "Failure",
     "HistoryBuild",
     "Invalid",
@@ -31,6 +37,7 @@ __all__ = [
     "PreviewdError",
     "Priority",
     "Project",
+    "ProjectEvent",
     "Render",
     "Scope",
     "SignatureError",

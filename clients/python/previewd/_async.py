@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TypeVar, cast
 
@@ -12,8 +12,8 @@ import httpx
 
 from ._base import ENDED_EARLY, Base, to_lost, to_reply
 from ._calls import Flow, Lost, Reply, Request, Send
-from ._events import LogFollower
-from ._types import HistoryBuild, LogLine, Page, Priority, Project, Status, SyncAnswer
+from ._events import EventFollower, Follower, LogFollower
+from ._types import Diagnostics, Env, EnvAnswer, HistoryBuild, LogLine, Page, Priority, Project, ProjectEvent, Status, SyncAnswer
 
 T = TypeVar("T")
 
@@ -64,7 +64,36 @@ class AsyncClient(Base):
 
     async def follow_logs(self, project: str, *, build: str | None = None) -> AsyncIterator[LogLine]:
         """A build's log, line by line as it comes, to its end."""
-        follower, request_id = LogFollower(self._settings, project, build), uuid.uuid4().hex
+        async for line in self._follow(LogFollower(self._settings, project, build)):
+            yield line
+
+    async def events(self, project: str, *, last_event_id: str | None = None) -> AsyncGenerator[ProjectEvent, None]:
+        async for event in self._follow(EventFollower(self._settings, project, last_event_id)):
+            yield event
+
+    async def diagnostics(self, project: str, *, build: str | None = None, max_chars: int = 8000) -> Diagnostics:
+        return await self._run(self._diagnostics(project, build, max_chars))
+
+    async def diagnostics_text(self, project: str, *, build: str | None = None, max_chars: int = 8000) -> str:
+        return await self._run(self._diagnostics_text(project, build, max_chars))
+
+    async def env(self, project: str) -> Env:
+        return await self._run(self._env(project))
+
+    async def set_env(self, project: str, variables: Mapping[str, str] | None = None, *, root: str | None = None) -> EnvAnswer:
+        return await self._run(self._set_env(project, variables, root))
+
+    async def clear_env(self, project: str) -> EnvAnswer:
+        return await self._run(self._clear_env(project))
+
+    async def notify_urls(self, project: str) -> list[str]:
+        return await self._run(self._notify(project, None))
+
+    async def set_notify_urls(self, project: str, urls: Iterable[str]) -> list[str]:
+        return await self._run(self._notify(project, urls))
+
+    async def _follow(self, follower: Follower[T]) -> AsyncGenerator[T, None]:
+        request_id = uuid.uuid4().hex
         while True:
             request, timeout = self._stream(follower, request_id)
             outcome: Reply | Lost = ENDED_EARLY

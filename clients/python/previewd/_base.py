@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import httpx
 
 from . import _calls as calls
 from ._calls import Call, Flow, Lost, Reply, Request, Settings
-from ._events import SILENCE_S, LogFollower
+from ._events import SILENCE_S, Follower
 from ._signing import mint_token
-from ._types import HistoryBuild, Page, Priority, Project, Scope, Status, SyncAnswer
+from ._types import Diagnostics, Env, EnvAnswer, HistoryBuild, Page, Priority, Project, Scope, Status, SyncAnswer
 
 #: A stream that ends without saying that it does was cut on its way.
 ENDED_EARLY = Lost("the stream ended early")
@@ -67,7 +68,29 @@ class Base:
         call = Call("POST", calls.project_path("rollback", project), "control", project, body={"build_id": build_id})
         return calls.parsed(self._settings, call)
 
-    def _stream(self, follower: LogFollower, request_id: str) -> tuple[Request, httpx.Timeout]:
+    def _diagnostics(self, project: str, build: str | None, max_chars: int) -> Flow[Diagnostics]:
+        return calls.parsed(self._settings, calls.diagnostics(project, build, max_chars, "application/json"))
+
+    def _diagnostics_text(self, project: str, build: str | None, max_chars: int) -> Flow[str]:
+        return calls.text(self._settings, calls.diagnostics(project, build, max_chars, "text/plain"))
+
+    def _env(self, project: str) -> Flow[Env]:
+        return calls.parsed(self._settings, Call("GET", calls.project_path("env", project), "control", project))
+
+    def _set_env(self, project: str, variables: Mapping[str, str] | None, root: str | None) -> Flow[EnvAnswer]:
+        body = {"vars": dict(variables or {}), **({} if root is None else {"root": root})}
+        return calls.parsed(self._settings, Call("PUT", calls.project_path("env", project), "control", project, body=body))
+
+    def _clear_env(self, project: str) -> Flow[EnvAnswer]:
+        return calls.parsed(self._settings, Call("DELETE", calls.project_path("env", project), "control", project))
+
+    def _notify(self, project: str, urls: Iterable[str] | None) -> Flow[list[str]]:
+        """With `urls`: sets them."""
+        method, body = ("GET", None) if urls is None else ("PUT", {"urls": list(urls)})
+        answer = yield from calls.parsed(self._settings, Call(method, calls.project_path("notify", project), "control", project, body=body))
+        return list(answer["urls"])
+
+    def _stream(self, follower: Follower[Any], request_id: str) -> tuple[Request, httpx.Timeout]:
         request = self._settings.request(follower.call(), request_id, calls.ANSWER_S)
         return request, httpx.Timeout(request.timeout_s, read=SILENCE_S)
 

@@ -226,6 +226,11 @@ def sync(project: str, created: Iterable[str], updated: Iterable[str], deleted: 
     return change("sync-project", project, {"changed_files": files} if files else {}, wait, priority)
 
 
+def diagnostics(project: str, build: str | None, max_chars: int, accept: str) -> Call:
+    query = {"max_chars": str(max_chars), **({"build": build} if build else {})}
+    return Call("GET", project_path("diagnostics", project), "read", project, query, accept=accept)
+
+
 def parsed(settings: Settings, call: Call) -> Flow[Any]:
     reply = yield from perform(settings, call)
     try:

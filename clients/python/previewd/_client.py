@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TypeVar, cast
 
@@ -12,8 +12,8 @@ import httpx
 
 from ._base import ENDED_EARLY, Base, to_lost, to_reply
 from ._calls import Flow, Lost, Reply, Request, Send
-from ._events import LogFollower
-from ._types import HistoryBuild, LogLine, Page, Priority, Project, Status, SyncAnswer
+from ._events import EventFollower, Follower, LogFollower
+from ._types import Diagnostics, Env, EnvAnswer, HistoryBuild, LogLine, Page, Priority, Project, ProjectEvent, Status, SyncAnswer
 
 T = TypeVar("T")
 
@@ -69,7 +69,42 @@ class Client(Base):
 
     def follow_logs(self, project: str, *, build: str | None = None) -> Iterator[LogLine]:
         """A build's log, line by line as it comes, to its end."""
-        follower, request_id = LogFollower(self._settings, project, build), uuid.uuid4().hex
+        return self._follow(LogFollower(self._settings, project, build))
+
+    def events(self, project: str, *, last_event_id: str | None = None) -> Generator[ProjectEvent, None, None]:
+        """What happens to a project, as it happens, without an end: how it stands first, or what came since `last_event_id`."""
+        return self._follow(EventFollower(self._settings, project, last_event_id))
+
+    def diagnostics(self, project: str, *, build: str | None = None, max_chars: int = 8000) -> Diagnostics:
+        """What is wrong with a build, the newest that ended without `build`, in at most so many characters."""
+        return self._run(self._diagnostics(project, build, max_chars))
+
+    def diagnostics_text(self, project: str, *, build: str | None = None, max_chars: int = 8000) -> str:
+        """The same as text that is ready for a model's context."""
+        return self._run(self._diagnostics_text(project, build, max_chars))
+
+    def env(self, project: str) -> Env:
+        """Which variables a project's builds are given, and where its app is."""
+        return self._run(self._env(project))
+
+    def set_env(self, project: str, variables: Mapping[str, str] | None = None, *, root: str | None = None) -> EnvAnswer:
+        """Sets what a project's builds are given, in place of all that was set before; where that changes anything, it is built."""
+        return self._run(self._set_env(project, variables, root))
+
+    def clear_env(self, project: str) -> EnvAnswer:
+        """Takes all of it back."""
+        return self._run(self._clear_env(project))
+
+    def notify_urls(self, project: str) -> list[str]:
+        """Where a project's webhooks go, besides `notify.urls`."""
+        return self._run(self._notify(project, None))
+
+    def set_notify_urls(self, project: str, urls: Iterable[str]) -> list[str]:
+        """Sets where they go: hosts in `notify.hosts` only. None: nowhere."""
+        return self._run(self._notify(project, urls))
+
+    def _follow(self, follower: Follower[T]) -> Generator[T, None, None]:
+        request_id = uuid.uuid4().hex
         while True:
             request, timeout = self._stream(follower, request_id)
             outcome: Reply | Lost = ENDED_EARLY

@@ -1,13 +1,16 @@
-"""Server-Sent Events, and a log followed over lost connections. No I/O."""
+"""Server-Sent Events: a log and a project followed over lost connections. No I/O."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
 
 from ._calls import Call, Lost, Reply, Settings, failure, pause_after, project_path
-from ._types import LogLine
+from ._types import LogLine, ProjectEvent
+
+Item = TypeVar("Item", covariant=True)
 
 #: A build may be silent so long, seconds: longer than an install and a build together take at most, as configured by default.
 SILENCE_S = 450.0
@@ -58,6 +61,64 @@ class EventParser:
         return None
 
 
+class Follower(Protocol[Item]):
+    """A stream that is opened again where it breaks off."""
+
+    @property
+    def ended(self) -> bool: ...
+
+    def call(self) -> Call: ...
+
+    def opened(self, build: str | None) -> None: ...
+
+    def feed(self, chunk: bytes) -> Iterator[Item]: ...
+
+    def lost(self, outcome: Reply | Lost, request_id: str) -> float: ...
+
+
+class EventFollower:
+    """Follows what happens to a project, without an end. A stream that breaks off, because the daemon restarts or a token ran out, is
+    opened again with the id of the last event: the daemon goes on from there, or tells how the project stands."""
+
+    ended = False
+
+    def __init__(self, settings: Settings, project: str, last_event_id: str | None) -> None:
+        self.settings = settings
+        self.project = project
+        self._last = last_event_id
+        self._lost = 0
+        self._parser = EventParser()
+
+    def call(self) -> Call:
+        """What opens the stream, this time."""
+        self._parser = EventParser()
+        query = {"last_event_id": self._last} if self._last else {}
+        return Call("GET", project_path("events", self.project), "read", self.project, query, accept="text/event-stream")
+
+    def opened(self, build: str | None) -> None:
+        """The stream is open."""
+        self._lost = 0
+
+    def feed(self, chunk: bytes) -> Iterator[ProjectEvent]:
+        """Takes what came of the stream; the events that it completes."""
+        for event in self._parser.feed(chunk):
+            self._last = event.id
+            yield cast(ProjectEvent, {"name": event.name, "id": event.id, "data": json.loads(event.data)})
+
+    def lost(self, outcome: Reply | Lost, request_id: str) -> float:
+        """The stream broke off, or was refused: how long to wait before it is opened again; raises where that is no use."""
+        self._lost += 1
+        return pause_or_raise(self.settings, outcome, request_id, self._lost)
+
+
+def pause_or_raise(settings: Settings, outcome: Reply | Lost, request_id: str, lost: int) -> float:
+    error = failure(outcome, request_id)
+    pause = pause_after(error, lost, settings.jitter)
+    if pause is None or lost >= settings.tries:
+        raise error
+    return pause
+
+
 class LogFollower:
     """Follows one build's log to its end. A proxy may cut a stream that is silent: then it is opened again, for the same build,
     and the lines that were seen already are passed over."""
@@ -93,8 +154,4 @@ class LogFollower:
     def lost(self, outcome: Reply | Lost, request_id: str) -> float:
         """The stream broke off, or was refused: how long to wait before it is opened again; raises where that is no use."""
         self._lost += 1
-        error = failure(outcome, request_id)
-        pause = pause_after(error, self._lost, self.settings.jitter)
-        if pause is None or self._lost >= self.settings.tries:
-            raise error
-        return pause
+        return pause_or_raise(self.settings, outcome, request_id, self._lost)

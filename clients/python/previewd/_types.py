@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, Optional, TypedDict, TypeVar
+from typing import Any, Generic, Literal, Optional, TypedDict, TypeVar
 
 Priority = Literal["interactive", "background"]
 Scope = Literal["read", "control", "preview"]
@@ -134,6 +134,63 @@ class LogLine(TypedDict):
     time: str
     level: Literal["info", "warn", "error"]
     message: str
+
+
+DiagnosticCode = Literal[
+    "build_compile", "build_resolve", "build_install", "build_config", "build_timeout", "build_memory", "build_output", "build_internal",
+    "build_warning", "runtime_error", "unhandled_rejection", "console_error", "resource_failed", "request_failed",
+    "render_empty", "render_script_error", "render_asset_missing",
+]  # fmt: skip
+
+
+class _Diagnostic(TypedDict):
+    code: DiagnosticCode
+    message: str
+    count: int
+
+
+class Diagnostic(_Diagnostic, total=False):
+    """Something that is wrong with a build, and where."""
+
+    file: str
+    line: int
+    column: int
+    frame: str
+    stack: str
+
+
+class Diagnostics(TypedDict):
+    """All that is known to be wrong with one build, the most telling first; `omitted` had no room."""
+
+    build_id: str
+    revision: int
+    outcome: Optional[Outcome]
+    render: Render
+    entries: list[Diagnostic]
+    omitted: int
+
+
+class ProjectEvent(TypedDict):
+    """Something that happened to a project. `data` is a `Status`, a log line with its `build_id` and `number`, what was published,
+    how a release rendered, or what a page said."""
+
+    name: Literal["status", "log", "published", "render", "console"]
+    id: str
+    data: dict[str, Any]
+
+
+class Env(TypedDict):
+    """What a project's builds are given besides its sources: names without values, and the app's folder where that was said."""
+
+    names: list[str]
+    root: Optional[str]
+
+
+class EnvAnswer(Env):
+    """What was set, and the revision that is built for it."""
+
+    status: Literal["building", "no_changes"]
+    revision: int
 
 
 Row = TypeVar("Row")

@@ -92,6 +92,39 @@ class AgainstTheDaemon(unittest.TestCase):
         self.assertEqual((built["status"], built["revision"]), ("ready", 3))
         self.assertEqual([self.client.build(self.project)["revision"] for _ in range(3)], [4, 5, 6], "each in its own right")
 
+    def test_events_and_diagnostics(self) -> None:
+        self.first()
+        events = self.client.events(self.project)
+        status = next(events)
+        self.assertEqual((status["name"], status["data"]["revision"]), ("status", 1))
+        (SOURCE / self.project / "frontend/index.html").unlink()
+        put(self.project, "other.txt", "no page")
+        failed = self.client.sync(self.project, created=["other.txt"], deleted=["index.html"], wait=30)
+        seen = [event for event, _ in zip(events, range(2))]
+        self.assertEqual(seen[0]["name"], "status")
+        again = self.client.events(self.project, last_event_id=status["id"])
+        self.assertEqual(next(again)["id"], seen[0]["id"], "it goes on where it was")
+        found = self.client.diagnostics(self.project)
+        self.assertEqual((found["build_id"], found["entries"][0]["code"]), (failed["build"]["build_id"], "build_config"))
+        self.assertIn("[build_config]", self.client.diagnostics_text(self.project, max_chars=1000))
+        self.assertEqual(self.client.diagnostics(self.project, build=status["data"]["live"]["build_id"])["entries"], [])
+
+    def test_settings(self) -> None:
+        early = self.client.set_env(self.project, {"VITE_A": "hidden"}, root=".")
+        self.assertEqual((early["status"], early["names"], early["root"]), ("no_changes", ["VITE_A"], ""))
+        self.first()
+        self.assertEqual(self.client.env(self.project), {"names": ["VITE_A"], "root": ""})
+        cleared = self.client.clear_env(self.project)
+        self.assertEqual((cleared["status"], cleared["revision"], cleared["names"]), ("building", 2, []))
+        with self.assertRaises(previewd.Invalid) as caught:
+            self.client.set_env(self.project, {"PATH": "hidden"})
+        self.assertNotIn("hidden", str(caught.exception))
+        self.assertEqual(self.client.set_notify_urls(self.project, ["https://chat.example/hook"]), ["https://chat.example/hook"])
+        self.assertEqual(self.client.notify_urls(self.project), ["https://chat.example/hook"])
+        with self.assertRaises(previewd.Invalid):
+            self.client.set_notify_urls(self.project, ["https://elsewhere.example/"])
+        self.assertEqual(self.client.set_notify_urls(self.project, []), [])
+
     def test_credentials(self) -> None:
         self.first()
         browser = httpx.get(f"{URL}/status/{self.project}", params={"token": self.client.token(self.project, ttl=60)}, headers={"origin": "https://chat.example"})

@@ -6,10 +6,10 @@
  */
 
 import { ApiError, BuildFailed, ConnectionFailed, Invalid, NotFound, NotLive } from './errors.ts';
-import { EventParser } from './events.ts';
+import { EventParser, type Event as StreamEvent } from './events.ts';
 import { failure, NOT_OURS, pauseAfter } from './retry.ts';
 import { mintToken, sign } from './signing.ts';
-import type { HistoryBuild, LogLine, Page, Priority, Project, Scope, State, Status, SyncAnswer } from './types.ts';
+import type { Diagnostics, Env, EnvAnswer, HistoryBuild, LogLine, Page, Priority, Project, ProjectEvent, Scope, State, Status, SyncAnswer } from './types.ts';
 
 /** A token that a call mints for itself is valid so long. */
 const OWN_TOKEN_TTL_S = 60;
@@ -61,6 +61,11 @@ interface Call {
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const path = (call: string, project: string): string => `/${call}/${encodeURIComponent(project)}`;
+
+function diagnosticsCall(project: string, { build, maxChars }: { build?: string; maxChars?: number }, accept: string): Call {
+  const query = { build, max_chars: maxChars === undefined ? undefined : String(maxChars) };
+  return { method: 'GET', path: path('diagnostics', project), scope: 'read', project, query, accept };
+}
 
 export class Client {
   readonly #url: string;
@@ -116,11 +121,75 @@ export class Client {
    * same build, and the lines that were seen already are passed over.
    */
   async *followLogs(project: string, options: { build?: string } = {}): AsyncGenerator<LogLine, void, undefined> {
+    let [build, seen] = [options.build, -1];
+    const query = () => ({ follow: 'true', build });
+    const opened = (headers: Headers) => void (build = headers.get('x-previewd-build') ?? build);
+    for await (const event of this.#follow(path('logs', project), project, query, opened)) {
+      if (event.name === 'end') return;
+      if (event.name !== 'log' || Number(event.id) <= seen) continue;
+      seen = Number(event.id);
+      yield JSON.parse(event.data) as LogLine;
+    }
+  }
+
+  /**
+   * What happens to a project, as it happens, without an end: how it stands first, or what came since `lastEventId`. A stream that
+   * breaks off, because the daemon restarts or a token ran out, is opened again and goes on where it was.
+   */
+  async *events(project: string, options: { lastEventId?: string } = {}): AsyncGenerator<ProjectEvent, void, undefined> {
+    let last = options.lastEventId;
+    for await (const event of this.#follow(path('events', project), project, () => ({ last_event_id: last }))) {
+      last = event.id;
+      yield { name: event.name as ProjectEvent['name'], id: event.id, data: JSON.parse(event.data) as Record<string, unknown> };
+    }
+  }
+
+  /** What is wrong with a build, the newest that ended without `build`, in at most so many characters (8,000). */
+  async diagnostics(project: string, options: { build?: string; maxChars?: number } = {}): Promise<Diagnostics> {
+    return this.#json(diagnosticsCall(project, options, 'application/json'));
+  }
+
+  /** The same as text that is ready for a model's context. */
+  async diagnosticsText(project: string, options: { build?: string; maxChars?: number } = {}): Promise<string> {
+    return (await this.#perform(diagnosticsCall(project, options, 'text/plain'))).body;
+  }
+
+  /** Which variables a project's builds are given, and where its app is. */
+  async env(project: string): Promise<Env> {
+    return this.#json({ method: 'GET', path: path('env', project), scope: 'control', project });
+  }
+
+  /** Sets what a project's builds are given, in place of all that was set before; where that changes anything, it is built. */
+  async setEnv(project: string, vars: Record<string, string>, options: { root?: string } = {}): Promise<EnvAnswer> {
+    return this.#json({ method: 'PUT', path: path('env', project), scope: 'control', project, body: { vars, ...options } });
+  }
+
+  /** Takes all of it back. */
+  async clearEnv(project: string): Promise<EnvAnswer> {
+    return this.#json({ method: 'DELETE', path: path('env', project), scope: 'control', project });
+  }
+
+  /** Where a project's webhooks go, besides `notify.urls`. */
+  async notifyUrls(project: string): Promise<string[]> {
+    return (await this.#json<{ urls: string[] }>({ method: 'GET', path: path('notify', project), scope: 'control', project })).urls;
+  }
+
+  /** Sets where they go: hosts in `notify.hosts` only. None: nowhere. */
+  async setNotifyUrls(project: string, urls: string[]): Promise<string[]> {
+    return (await this.#json<{ urls: string[] }>({ method: 'PUT', path: path('notify', project), scope: 'control', project, body: { urls } })).urls;
+  }
+
+  /** The events of a stream, which is opened again where it breaks off: with `query` of that moment. */
+  async *#follow(
+    path: string,
+    project: string,
+    query: () => Record<string, string | undefined>,
+    opens: (headers: Headers) => void = () => undefined,
+  ): AsyncGenerator<StreamEvent, void, undefined> {
     const requestId = crypto.randomUUID();
-    let [build, seen, lost] = [options.build, -1, 0];
+    let lost = 0;
     while (true) {
-      const query = { follow: 'true', build };
-      const call = { method: 'GET', path: path('logs', project), scope: 'read', project, query, accept: 'text/event-stream' } as const;
+      const call = { method: 'GET', path, scope: 'read', project, query: query(), accept: 'text/event-stream' } as const;
       const opened = await this.#send(call, requestId, SILENCE_MS).catch((error: unknown) => new ConnectionFailed(String(error), requestId));
       let error: ApiError | ConnectionFailed = new ConnectionFailed('the stream ended early', requestId);
       if (opened instanceof ConnectionFailed) {
@@ -128,16 +197,14 @@ export class Client {
       } else if (!opened.ok) {
         error = failure(opened.status, opened.headers, await opened.text().catch(() => ''), requestId);
       } else {
-        build = opened.headers.get('x-previewd-build') ?? build;
+        opens(opened.headers);
         const parser = new EventParser();
         const reader = opened.body?.getReader();
         try {
           for (let chunk = await read(reader); chunk; chunk = await read(reader)) {
             for (const event of parser.feed(chunk)) {
-              if (event.name === 'end') return;
-              if (event.name !== 'log' || Number(event.id) <= seen) continue;
-              [seen, lost] = [Number(event.id), 0];
-              yield JSON.parse(event.data) as LogLine;
+              lost = 0;
+              yield event;
             }
           }
         } finally {

@@ -10,4 +10,6 @@
 export { Client, type ClientOptions, type SyncOptions } from './client.ts';
 export { ApiError, BuildFailed, ConnectionFailed, Invalid, NotFound, NotLive, PreviewdError, SignatureError, Unauthorized, Unavailable } from './errors.ts';
 export { mintToken, sign, verifyWebhook, type Webhook } from './signing.ts';
+export { previewMessage } from './messages.ts';
+export type * from './messages.ts';
 export type * from './types.ts';

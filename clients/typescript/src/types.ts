@@ -96,6 +96,61 @@ export interface LogLine {
   message: string;
 }
 
+/** Something that happened to a project. */
+export interface ProjectEvent {
+  name: 'status' | 'log' | 'published' | 'render' | 'console';
+  /** To come back with. */
+  id: string;
+  /** A `Status`, a log line with its `build_id` and `number`, what was published, how a release rendered, or what a page said. */
+  data: Record<string, unknown>;
+}
+
+export type DiagnosticCode =
+  | `build_${Failure['kind']}`
+  | 'build_warning'
+  | 'runtime_error'
+  | 'unhandled_rejection'
+  | 'console_error'
+  | 'resource_failed'
+  | 'request_failed'
+  | 'render_empty'
+  | 'render_script_error'
+  | 'render_asset_missing';
+
+/** Something that is wrong with a build, and where. */
+export interface Diagnostic {
+  code: DiagnosticCode;
+  message: string;
+  count: number;
+  file?: string;
+  line?: number;
+  column?: number;
+  frame?: string;
+  stack?: string;
+}
+
+/** All that is known to be wrong with one build, the most telling first; `omitted` had no room. */
+export interface Diagnostics {
+  build_id: string;
+  revision: number;
+  outcome: Outcome | null;
+  render: NonNullable<Status['render']>;
+  entries: Diagnostic[];
+  omitted: number;
+}
+
+/** What a project's builds are given besides its sources: names without values, and the app's folder where that was said. */
+export interface Env {
+  names: string[];
+  root: string | null;
+}
+
+/** What was set, and the revision that is built for it. */
+export interface EnvAnswer extends Env {
+  status: 'building' | 'no_changes';
+  revision: number;
+}
+
 /** Rows, and where the next page begins (`null`: this is the last). */
 export interface Page<Row> {
   rows: Row[];

@@ -92,6 +92,40 @@ test('history, rollback and logs', async () => {
   for (const revision of [4, 5, 6]) assert.equal((await client.build(project)).revision, revision, 'each in its own right');
 });
 
+test('events and diagnostics', async () => {
+  const project = 'typescript-events';
+  await first(project);
+  const events = client.events(project);
+  const status = (await events.next()).value ?? assert.fail();
+  assert.deepEqual([status.name, status.data['revision']], ['status', 1]);
+  fs.unlinkSync(file(project, 'index.html'));
+  put(project, 'other.txt', 'no page');
+  const failed = await client.sync(project, { created: ['other.txt'], deleted: ['index.html'], waitMs: 30_000 });
+  const next = (await events.next()).value ?? assert.fail();
+  assert.equal(next.name, 'status');
+  await events.return();
+  const again = client.events(project, { lastEventId: status.id });
+  assert.equal((await again.next()).value?.id, next.id, 'it goes on where it was');
+  await again.return();
+  const found = await client.diagnostics(project);
+  assert.deepEqual([found.build_id, found.entries[0]?.code], [failed.build?.build_id, 'build_config']);
+  assert.match(await client.diagnosticsText(project, { maxChars: 1000 }), /\[build_config\]/);
+});
+
+test('settings', async () => {
+  const project = 'typescript-settings';
+  const early = await client.setEnv(project, { VITE_A: 'hidden' }, { root: '.' });
+  assert.deepEqual([early.status, early.names, early.root], ['no_changes', ['VITE_A'], '']);
+  await first(project);
+  assert.deepEqual(await client.env(project), { names: ['VITE_A'], root: '' });
+  const cleared = await client.clearEnv(project);
+  assert.deepEqual([cleared.status, cleared.revision, cleared.names], ['building', 2, []]);
+  assert.deepEqual(await client.setNotifyUrls(project, ['https://chat.example/hook']), ['https://chat.example/hook']);
+  assert.deepEqual(await client.notifyUrls(project), ['https://chat.example/hook']);
+  await assert.rejects(client.setNotifyUrls(project, ['https://elsewhere.example/']), /notify.hosts/);
+  assert.deepEqual(await client.setNotifyUrls(project, []), []);
+});
+
 test('credentials', async () => {
   const project = 'typescript-credentials';
   await first(project);

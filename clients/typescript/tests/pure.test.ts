@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { EventParser } from '../src/events.ts';
-import { ApiError, ConnectionFailed, mintToken, sign, SignatureError, verifyWebhook, type Webhook } from '../src/index.ts';
+import { ApiError, ConnectionFailed, mintToken, previewMessage, sign, SignatureError, verifyWebhook, type Webhook } from '../src/index.ts';
 import { pauseAfter, retryAfter } from '../src/retry.ts';
 
 const SECRET = 'a-webhook-secret-of-ours';
@@ -54,6 +54,18 @@ test('pauses double up to a limit, above what the daemon asks for', () => {
   assert.equal(retryAfter(new Date(1_005_000).toUTCString(), 1_000_000), 5000);
   assert.equal(retryAfter(new Date(1000).toUTCString(), 1_000_000), 0);
   for (const nonsense of [null, '', 'soon', '-1', '1.5']) assert.equal(retryAfter(nonsense), undefined);
+});
+
+test('a message is taken from the frame of the preview alone', () => {
+  const frame = {};
+  const data = { previewd: 1, type: 'render', build: '01J', page: '/', verdict: 'empty' };
+  const told = previewMessage({ data, source: frame }, frame);
+  assert.equal(told?.type === 'render' && told.verdict, 'empty');
+  assert.equal(previewMessage({ data, source: {} }, frame), undefined);
+  assert.equal(previewMessage({ data, source: null }, null), undefined);
+  for (const other of [null, 'previewd', {}, { previewd: 2, type: 'render' }, { previewd: 1 }, { type: 'render' }]) {
+    assert.equal(previewMessage({ data: other, source: frame }, frame), undefined);
+  }
 });
 
 test('events are put together however they are cut', () => {

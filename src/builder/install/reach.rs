@@ -4,7 +4,7 @@
 //! or of the link, unless the operator said that it is there.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::config;
+use crate::domain::address::Nearness;
 
 /// A resolver that loses an answer waits 5 s before it asks again; asking beside it is quicker.
 const RESOLVE_AGAIN: Duration = Duration::from_millis(700);
@@ -118,10 +119,10 @@ impl Reach {
     }
 
     fn may_be_at(&self, place: &Place, address: IpAddr) -> bool {
-        match kind(address) {
-            Kind::Public => true,
-            Kind::Private => self.private_names || place.is_literal(),
-            Kind::Never => place.address() == Some(address),
+        match Nearness::of(address) {
+            Nearness::Public => true,
+            Nearness::Private => self.private_names || place.is_literal(),
+            Nearness::Never => place.address() == Some(address),
         }
     }
 
@@ -172,48 +173,6 @@ async fn connect_any(place: &Place, addresses: &[SocketAddr]) -> io::Result<TcpS
         }
     }
     Err(io::Error::new(last.kind(), format!("cannot connect to {place}: {last}")))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Public,
-    /// This machine's, or its private networks'.
-    Private,
-    /// The link's (a cloud's metadata service is there), or no host's at all.
-    Never,
-}
-
-fn kind(address: IpAddr) -> Kind {
-    match address {
-        IpAddr::V4(v4) => kind_v4(v4),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => kind_v4(v4),
-            None => kind_v6(v6),
-        },
-    }
-}
-
-fn kind_v4(address: Ipv4Addr) -> Kind {
-    let [a, b, ..] = address.octets();
-    if address.is_link_local() || address.is_unspecified() || address.is_multicast() || address.is_broadcast() || a == 0 {
-        return Kind::Never;
-    }
-    let carrier_grade = a == 100 && (64..128).contains(&b);
-    if address.is_loopback() || address.is_private() || carrier_grade { Kind::Private } else { Kind::Public }
-}
-
-fn kind_v6(address: Ipv6Addr) -> Kind {
-    /// Addresses of IPv4 behind a translator (RFC 6052).
-    const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-    let segments = address.segments();
-    if segments[..6] == NAT64 || (segments[..6] == [0; 6] && !address.is_loopback() && !address.is_unspecified()) {
-        let [.., a, b, c, d] = address.octets();
-        return kind_v4(Ipv4Addr::new(a, b, c, d));
-    }
-    if address.is_unicast_link_local() || address.is_unspecified() || address.is_multicast() {
-        return Kind::Never;
-    }
-    if address.is_loopback() || address.is_unique_local() { Kind::Private } else { Kind::Public }
 }
 
 #[cfg(test)]

@@ -51,6 +51,11 @@ impl Browser {
         self.call("goto", json!({ "url": url }))
     }
 
+    /// Opens an address whose page may never come to rest.
+    pub(crate) fn visit(&mut self, url: &str) {
+        self.call("visit", json!({ "url": url }));
+    }
+
     /// Loads the page again; its status.
     pub(crate) fn reload(&mut self) -> Value {
         self.call("reload", json!({}))
@@ -78,6 +83,31 @@ impl Browser {
     /// The value of an expression in the page.
     pub(crate) fn eval(&mut self, script: &str) -> Value {
         self.call("eval", json!({ "script": script }))
+    }
+
+    /// Waits until an expression in the page is true; its value.
+    pub(crate) fn until(&mut self, script: &str) -> Value {
+        self.call("until", json!({ "script": script }))
+    }
+
+    /// The same in the frame of this name.
+    pub(crate) fn until_in(&mut self, frame: &str, script: &str) -> Value {
+        self.call("until", json!({ "frame": frame, "script": script }))
+    }
+
+    /// Types as a person does.
+    pub(crate) fn type_into(&mut self, selector: &str, text: &str) {
+        self.call("type", json!({ "selector": selector, "text": text }));
+    }
+
+    /// Waits until there is no such element.
+    pub(crate) fn gone(&mut self, selector: &str) {
+        self.call("gone", json!({ "selector": selector }));
+    }
+
+    /// What the person prefers: `light` or `dark`.
+    pub(crate) fn scheme(&mut self, scheme: &str) {
+        self.call("scheme", json!({ "scheme": scheme }));
     }
 
     /// Resizes the window, and keeps a picture of it in `target/screenshots/`.

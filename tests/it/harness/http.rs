@@ -25,6 +25,14 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// A page as the app wrote it: without the preview client's tag.
+    pub(crate) fn app_text(&self) -> String {
+        let text = self.text();
+        let Some((before, rest)) = text.split_once("<script data-previewd ") else { return text };
+        let (_, after) = rest.split_once("</script>").expect("the tag ends");
+        format!("{before}{after}")
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.text()))
     }

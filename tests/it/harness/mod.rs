@@ -11,9 +11,11 @@ pub(crate) mod guard;
 pub(crate) mod http;
 pub(crate) mod nginx;
 pub(crate) mod probe;
+pub(crate) mod product;
 pub(crate) mod raw;
 pub(crate) mod registry;
 pub(crate) mod shared;
+pub(crate) mod sse;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;

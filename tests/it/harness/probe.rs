@@ -34,7 +34,9 @@ impl Daemon {
     pub(crate) fn releases(&self, project: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.project(project).join("releases")).into_iter().flatten().map(|entry| entry.expect("entry"));
         let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        let mut names: Vec<String> = dirs.map(|entry| entry.file_name().into_string().expect("utf-8")).collect();
+        let names = dirs.map(|entry| entry.file_name().into_string().expect("utf-8"));
+        // Source maps lie beside their release.
+        let mut names: Vec<String> = names.filter(|name| !name.ends_with(".maps")).collect();
         names.sort();
         names
     }
