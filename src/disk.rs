@@ -23,10 +23,19 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + 
 
 /// Replaces a file by rename, synced, so that a reader sees the old or the new content, whole. Blocking.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, content, File::sync_data)
+}
+
+/// The same without waiting for the disk: for what is written anew soon enough if a power cut takes it. Blocking.
+pub fn replace_soon(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, content, |_| Ok(()))
+}
+
+fn replace_with(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let aside = path.with_extension("tmp");
     let mut file = File::create(&aside)?;
     file.write_all(content)?;
-    file.sync_data()?;
+    sync(&file)?;
     fs::rename(aside, path)
 }
 

@@ -59,11 +59,11 @@ impl Session {
 
     /// Has it stand still; false where it does not, or where a build has left processes behind: the next one would make more of them.
     pub(super) async fn pause(&mut self, tasks_max: u64) -> bool {
-        let paused = self.child.is_alive() && self.child.pause().await && self.child.others(SERVICES).await == 0;
-        let Usage { bytes, .. } = self.child.usage(tasks_max).await;
+        let stands_still = self.child.is_alive() && self.child.pause().await;
+        let (others, Usage { bytes, .. }) = tokio::join!(self.child.others(SERVICES), self.child.usage(tasks_max));
         self.bytes = bytes;
-        self.paused = paused;
-        paused
+        self.paused = stands_still && others == 0;
+        self.paused
     }
 
     /// Whether it has built before, or was made ready to.

@@ -52,13 +52,12 @@ impl Queue {
         }
         // A deletion removes the row, then looks for a running build. Looking the other way round here, one of
         // the two sees the other, and nothing is built for a project that is gone.
-        if matches!(self.parts.store.renew(&claim, Timestamp::now().as_millisecond() + lease_ms()).await, Ok(false)) {
+        if matches!(self.parts.store.is_ours(&claim).await, Ok(false)) {
             self.forget_running(&claim.project, &running);
             return;
         }
         self.parts.metrics.builds_running.inc();
         let lease = AbortOnDropHandle::new(tokio::spawn(keep_lease(self.parts.store.clone(), claim.clone(), running.clone())));
-        self.tell(&claim.project).await;
 
         let begun = Timestamp::now();
         let mut record = BuildRecord::begun(claim.build, claim.revision, begun);
@@ -66,7 +65,9 @@ impl Queue {
         record.timings_ms.queued = (begun.as_millisecond() - claim.accepted_at).max(0).unsigned_abs();
         observe(&self.parts.metrics.queue_wait_seconds, Duration::from_millis(record.timings_ms.queued));
         // A bug must not leave a project building for ever.
-        let attempt = AssertUnwindSafe(self.attempt(&claim, &running, &mut record)).catch_unwind().await;
+        let attempt = AssertUnwindSafe(self.attempt(&claim, &running, &mut record)).catch_unwind();
+        // That it builds is told while it builds, and before its end is.
+        let (attempt, ()) = tokio::join!(attempt, self.tell(&claim.project));
         let attempt = attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("the build met a bug of the daemon; its log says more")));
         let after = self.settle(&claim, &running, record, attempt).await;
 
@@ -143,7 +144,7 @@ pub(super) fn lease_ms() -> i64 {
     i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Renews a claim that was renewed just now.
+/// Renews a claim that was made just now.
 async fn keep_lease(store: Store, claim: Claim, running: Arc<Running>) {
     let mut ticks = interval_at(Instant::now() + RENEW_EVERY, RENEW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

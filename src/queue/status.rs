@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::config::SandboxMode;
-use crate::disk::{blocking, replace};
+use crate::disk::{blocking, replace_soon};
 use crate::domain::status::{Live, Render, RunningBuild, Status, Verdict};
 use crate::domain::{DataDir, ProjectId};
 use crate::events::{Event, Events};
@@ -67,7 +67,7 @@ impl StatusBoard {
     async fn write_file(&self, project: &ProjectId, status: &Status) -> io::Result<()> {
         let path = self.data.project(project).build_status();
         let text = serde_json::to_vec(status)?;
-        blocking(move || replace(&path, &text)).await
+        blocking(move || replace_soon(&path, &text)).await
     }
 
     fn view(&self, snapshot: Snapshot) -> Status {
