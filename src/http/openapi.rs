@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
 use super::error::Problem;
 use super::extract::SIGNATURE_HEADER;
 use super::problems::OfAnything;
-use super::{control, diagnostics, events, health, logs, openapi, preview, read, settings};
+use super::{control, diagnostics, events, health, logs, openapi, page, preview, read, settings};
 use crate::domain::status::RenderReport;
 use crate::events::{BuildLine, ConsoleRecord, LogLine, PreviewFailure, PreviewFixed, Published};
 

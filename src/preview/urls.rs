@@ -1,6 +1,6 @@
 //! Addresses: of the API, of previews in host mode and in path mode. Pure.
 
-use url::Url;
+use reqwest::Url;
 
 use crate::domain::{BuildId, ProjectId};
 
