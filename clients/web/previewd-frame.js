@@ -1,6 +1,6 @@
 // <previewd-frame>: a project's live preview as one element, with what a person wants to know of it. No dependencies, no build step.
 //
-//   <script type="module" src="previewd-frame.js"></script>
+//   import './previewd-frame.js';
 //   <previewd-frame base-url="https://build.example" project="demo" token="…"></previewd-frame>
 //
 // Attributes: `base-url`, `project`, `token` (scope `read`), `fallback-url` (shown where the daemon cannot be reached and nothing is shown yet), `console`
@@ -36,9 +36,9 @@ const STYLE = `
   details { border-top: 1px solid #8884; }
   summary { padding: 6px 10px; cursor: pointer; }
   :focus-visible { outline: 3px solid light-dark(#1f5bd0, #8ab4ff); outline-offset: -3px; }
-  ol { list-style: none; margin: 0; padding: 0; max-height: 11rem; overflow: auto; font: 12px/1.6 ui-monospace, 'DejaVu Sans Mono', monospace; }
-  li { padding: 0 10px; white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid transparent; }
-  li.warn { border-color: #d69a1c; } li.error { border-color: #d0433c; color: light-dark(#8c1d17, #ffbcb7); }
+  .list { max-height: 11rem; overflow: auto; font: 12px/1.6 ui-monospace, 'DejaVu Sans Mono', monospace; }
+  .list > * { padding: 0 10px; white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid transparent; }
+  .list > .warn { border-color: #d69a1c; } .list > .error { border-color: #d0433c; color: light-dark(#8c1d17, #ffbcb7); }
   @media (prefers-reduced-motion: no-preference) { .progress::after { animation: run 1.2s ease-in-out infinite; } @keyframes run { from { translate: -100%; } to { translate: 250%; } } }
 `;
 
@@ -90,7 +90,7 @@ export class PreviewdFrame extends HTMLElement {
     text.setAttribute('role', 'status');
     const failure = make('div', { className: 'failure', hidden: true, tabIndex: 0 });
     failure.setAttribute('role', 'alert');
-    const list = make('ol', { tabIndex: 0, ariaLabel: 'Console of the preview' });
+    const list = make('div', { className: 'list', tabIndex: 0, ariaLabel: 'Console of the preview' });
     list.setAttribute('role', 'log');
     const count = make('span', { textContent: 'Console' });
     const panel = make('details', {}, make('summary', {}, count), list);
@@ -312,7 +312,7 @@ export class PreviewdFrame extends HTMLElement {
 
   #print(level, text) {
     const { list, count } = this.#parts;
-    list.append(make('li', { className: level === 'error' || level === 'warn' ? level : 'log', textContent: String(text) }));
+    list.append(make('div', { className: level === 'error' || level === 'warn' ? level : 'log', textContent: String(text) }));
     if (list.children.length > ENTRIES_MAX) list.firstChild.remove();
     list.scrollTop = list.scrollHeight;
     if (level === 'error') this.#errors++;

@@ -76,7 +76,7 @@ async fn it_goes_through_its_states_and_tells_the_page_around() {
     assert_eq!(published["reason"], "build");
     let said = browser.until("told.find(({ name, from, level }) => name === 'console' && from === 'preview' && level === 'error')");
     assert_eq!(said["text"], "<b>of the app</b>");
-    browser.see("previewd-frame li.error", "<b>of the app</b>");
+    browser.see("previewd-frame .list > .error", "<b>of the app</b>");
     let states = browser.eval("[...new Set(told.filter(({ name }) => name === 'status').map(({ state }) => state))]");
     assert!(states.to_string().contains("building"), "{states}");
     assert_eq!(browser.eval("told.filter(({ name }) => name === 'failed').length"), 1, "once for each build");

@@ -9,7 +9,7 @@ const LINES_MAX = 5000;
 
 export class Log {
   #title = el('span', { class: 'hint' });
-  #lines = el('ol', { class: 'log', tabindex: '0', role: 'log', 'aria-label': 'Build log' });
+  #lines = el('div', { class: 'log', tabindex: '0', role: 'log', 'aria-label': 'Build log' });
   #build;
   #next = 0;
   #project;
@@ -47,7 +47,7 @@ export class Log {
     const atEnd = this.#lines.scrollHeight - this.#lines.scrollTop - this.#lines.clientHeight < 40;
     this.#next += 1;
     const known = LEVELS.includes(level) ? level : 'info';
-    this.#lines.append(el('li', { class: known }, el('time', {}, String(time).slice(11, 19)), known === 'info' ? '' : el('b', {}, `${known} `), String(message)));
+    this.#lines.append(el('div', { class: known }, el('time', {}, String(time).slice(11, 19)), known === 'info' ? '' : el('b', {}, `${known} `), String(message)));
     if (this.#lines.children.length > LINES_MAX) this.#lines.firstChild.remove();
     if (atEnd) this.#lines.scrollTop = this.#lines.scrollHeight;
   }

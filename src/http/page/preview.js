@@ -9,7 +9,7 @@ const SANDBOX = 'allow-scripts allow-forms allow-modals allow-downloads';
 
 export class Preview {
   #frame = el('div', { class: 'frame' });
-  #list = el('ol', { class: 'console', tabindex: '0', role: 'log', 'aria-label': 'Console of the preview' }, el('li', { class: 'hint' }, 'Nothing was printed.'));
+  #list = el('div', { class: 'console', tabindex: '0', role: 'log', 'aria-label': 'Console of the preview' }, el('div', { class: 'hint' }, 'Nothing was printed.'));
   #iframe;
 
   constructor(signal) {
@@ -48,7 +48,7 @@ export class Preview {
   #print(level, text) {
     const kind = ['debug', 'log', 'info', 'warn', 'error', 'mark'].includes(level) ? level : 'log';
     if (this.#list.firstChild?.className === 'hint') this.#list.replaceChildren();
-    this.#list.append(el('li', { class: kind }, String(text)));
+    this.#list.append(el('div', { class: kind }, String(text)));
     if (this.#list.children.length > ENTRIES_MAX) this.#list.firstChild.remove();
     this.#list.scrollTop = this.#list.scrollHeight;
   }
