@@ -29,11 +29,11 @@ const STYLE = `
   .wait { position: absolute; inset: 0; display: grid; place-items: center; margin: 0; padding: 1rem; text-align: center; background: light-dark(#f6f7f9, #14161a); }
   .progress { position: absolute; inset: 0 0 auto; height: 3px; overflow: hidden; }
   .progress::after { content: ''; position: absolute; inset: 0; width: 40%; background: #2f6fe0; }
-  .failure { max-height: 14rem; overflow: auto; padding: 8px 10px; border-top: 3px solid #d0433c; background: light-dark(#fdeceb, #3a1a18); }
-  .failure b, pre { overflow-wrap: anywhere; }
-  pre { margin: 4px 0 0; white-space: pre-wrap; font: 12px/1.5 ui-monospace, 'DejaVu Sans Mono', monospace; }
+  .failure { max-height: 14rem; overflow: auto; border-top: 3px solid #d0433c; background: light-dark(#fdeceb, #3a1a18); }
+  .failure summary { overflow-wrap: anywhere; font-weight: 600; }
+  pre { margin: 0; padding: 0 10px 8px; white-space: pre-wrap; font: 12px/1.5 ui-monospace, 'DejaVu Sans Mono', monospace; }
   pre.frame { white-space: pre; overflow-x: auto; }
-  details { border-top: 1px solid #8884; }
+  details:not(.failure) { border-top: 1px solid #8884; }
   summary { padding: 6px 10px; cursor: pointer; }
   :focus-visible { outline: 3px solid light-dark(#1f5bd0, #8ab4ff); outline-offset: -3px; }
   .list { max-height: 11rem; overflow: auto; font: 12px/1.6 ui-monospace, 'DejaVu Sans Mono', monospace; }
@@ -88,8 +88,7 @@ export class PreviewdFrame extends HTMLElement {
     this.#root.adoptedStyleSheets = [style];
     const text = make('span', { className: 'text' });
     text.setAttribute('role', 'status');
-    const failure = make('div', { className: 'failure', hidden: true, tabIndex: 0 });
-    failure.setAttribute('role', 'alert');
+    const failure = make('details', { className: 'failure', hidden: true });
     const list = make('div', { className: 'list', tabIndex: 0, ariaLabel: 'Console of the preview' });
     list.setAttribute('role', 'log');
     const count = make('span', { textContent: 'Console' });
@@ -291,10 +290,12 @@ export class PreviewdFrame extends HTMLElement {
 
   #fail({ kind, message, file, line, column, frame }) {
     const place = file ? ` in ${file}${line ? `:${line}${column ? `:${column}` : ''}` : ''}` : '';
-    const parts = [make('b', { textContent: `${kind} error${place}` }), make('pre', { textContent: message })];
-    if (frame) parts.push(make('pre', { className: 'frame', textContent: frame }));
+    const parts = [make('summary', { textContent: `${kind} error${place}` }), make('pre', { textContent: message })];
+    if (frame) parts.push(make('pre', { className: 'frame', tabIndex: 0, textContent: frame }));
     this.#parts.failure.replaceChildren(...parts);
     this.#parts.failure.hidden = false;
+    // The preview's own client shows the rest over the page.
+    this.#parts.failure.open = !this.#follows;
   }
 
   /** What the preview says to the page around it (docs/INTEGRATING.md). */

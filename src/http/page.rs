@@ -23,6 +23,8 @@ use crate::preview::cache::SmallFile;
 
 /// Name of the page itself among the files.
 const PAGE: &str = "index.html";
+/// Tells the page to keep the token nowhere: where previews have no other origin, one in the same tab could read what the page left there.
+const SHARED_ORIGIN: &str = "<html data-shared-origin";
 /// What a preview without an origin of its own may do; see [`without_an_origin`].
 const SANDBOX: &str = "sandbox allow-scripts allow-forms allow-modals allow-popups allow-downloads";
 
@@ -97,7 +99,13 @@ pub(super) async fn file(app: Data<App>, name: Path<String>, request: HttpReques
 }
 
 fn answer(app: &App, request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
-    let file = EMBEDDED.iter().find(|file| file.plain.path == name).ok_or(ApiError::NotFound)?;
+    let own;
+    let file = if name == PAGE && !app.urls.has_preview_origins() {
+        own = Embedded::new(PAGE, &FILES[0].1.replacen("<html", SHARED_ORIGIN, 1));
+        &own
+    } else {
+        EMBEDDED.iter().find(|file| file.plain.path == name).ok_or(ApiError::NotFound)?
+    };
     // No parts: nobody resumes a page.
     let conditions = Conditions::of_whole(request.headers());
     let form = if accepts(request.headers(), header::ACCEPT_ENCODING, "gzip") { &file.gzip } else { &file.plain };

@@ -155,6 +155,32 @@ async fn a_preview_by_path_cannot_reach_the_page_around_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_path_mode_the_token_is_kept_nowhere_and_frames_have_no_origin() {
+    let daemon = Options::default().set("server.preview_domain", "").start().await;
+    two_builds(&daemon, "demo").await;
+    let mut browser = Browser::start();
+    sign_in(&mut browser, &daemon);
+    browser.goto(&format!("http://{}/#/p/demo", daemon.http.address));
+    browser.see_in("preview", "h1", "second");
+    assert_eq!(browser.eval_in("preview", "origin"), "null");
+    browser.see(".console", HOSTILE);
+    assert_eq!(browser.eval("sessionStorage.length + localStorage.length"), 0);
+    browser.reload();
+    browser.see("#sign-in h2", "Sign in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_shows_previews_and_hears_them_where_others_may_frame_them_too() {
+    let daemon = Options::default().set("server.embed_origins", "https://chat.example").start().await;
+    two_builds(&daemon, "demo").await;
+    let mut browser = Browser::start();
+    sign_in(&mut browser, &daemon);
+    browser.goto(&format!("http://{}/#/p/demo", daemon.http.address));
+    browser.see_in("preview", "h1", "second");
+    browser.see(".console", HOSTILE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_can_be_used_by_everybody_in_both_schemes() {
     let daemon = Daemon::start().await;
     for project in ["shop-front", "dashboard", "portfolio", "todo-list"] {

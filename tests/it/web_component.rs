@@ -64,7 +64,7 @@ async fn it_goes_through_its_states_and_tells_the_page_around() {
     assert_eq!(until_state(&mut browser, "error"), json!(["The newest build failed", true]));
     let failed = browser.until("told.find(({ name }) => name === 'failed')");
     assert_eq!((&failed["file"], &failed["line"], &failed["kind"]), (&json!("main.js"), &json!(1), &json!("compile")), "{failed:#}");
-    let failure = browser.eval("document.querySelector('previewd-frame').shadowRoot.querySelector('.failure').innerText");
+    let failure = browser.eval("document.querySelector('previewd-frame').shadowRoot.querySelector('.failure').textContent");
     assert!(failure.as_str().is_some_and(|text| text.contains("main.js:1") && text.contains("const broken")), "{failure}");
     browser.see("previewd-frame iframe", "");
     browser.screenshots("component-error");

@@ -3,14 +3,17 @@
 const KEY = 'previewd-token';
 const RETRY_MS = { from: 500, to: 10_000 };
 
-let token = sessionStorage.getItem(KEY) ?? '';
+/** Where previews share this origin, what is stored is theirs too: then the token is kept by this page alone. */
+const store = 'sharedOrigin' in document.documentElement.dataset ? undefined : sessionStorage;
+
+let token = store?.getItem(KEY) ?? '';
 
 export const signedIn = () => token !== '';
 
 export function signIn(value) {
   token = value.trim();
-  if (token) sessionStorage.setItem(KEY, token);
-  else sessionStorage.removeItem(KEY);
+  if (token) store?.setItem(KEY, token);
+  else store?.removeItem(KEY);
 }
 
 /** The daemon refused the token: the page asks for another. */

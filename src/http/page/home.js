@@ -15,10 +15,12 @@ const rows = new Map();
 export async function refreshFigures() {
   const samples = parse(await (await call('/metrics')).text());
   const tile = (name, value, detail) => el('div', { class: 'card' }, el('dt', {}, name), el('dd', {}, String(value), detail ? el('small', {}, ` ${detail}`) : undefined));
+  const workers = shares(samples, 'workers', 'state', []);
   const waiting = sum(samples, 'queue_depth');
   const interactive = sum(samples, 'queue_depth', { priority: 'interactive' });
   byId('tiles').replaceChildren(
     tile('Building', sum(samples, 'builds_running')),
+    ...(workers.length ? [tile('Workers', sum(samples, 'workers'), workers.map(({ key, count }) => `${count} ${key}`).join(', '))] : []),
     tile('Waiting', waiting, waiting ? `${interactive} interactive` : ''),
     tile('Projects', sum(samples, 'projects')),
     tile('Streams', sum(samples, 'event_streams')),

@@ -26,7 +26,7 @@ async function repeat(work, ms, signal) {
 
 function show(name) {
   for (const id of ['sign-in', 'home', 'project']) byId(id).hidden = id !== name;
-  byId('sign-out').hidden = name === 'sign-in';
+  for (const id of ['sign-out', 'overall', 'keys']) byId(id).hidden = name === 'sign-in';
 }
 
 /** Shows what the address names. */
