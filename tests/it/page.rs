@@ -140,7 +140,10 @@ async fn a_preview_by_path_cannot_reach_the_page_around_it() {
     let daemon = Daemon::start().await;
     let reach = "<!doctype html><h1>inner</h1><script>let got; try { got = top.sessionStorage.getItem('previewd-token') } catch (e) { got = e.name } parent.postMessage(`${origin} got ${got}`, '*')</script>";
     daemon.put("evil", "inner.html", reach);
-    let outer = format!("<!doctype html><h1>outer</h1><script>onmessage = ({{ data }}) => typeof data === 'string' && (document.querySelector('h1').textContent = data)</script><iframe src='http://{}/preview/evil/inner.html'></iframe>", daemon.http.address);
+    let outer = format!(
+        "<!doctype html><h1>outer</h1><script>onmessage = ({{ data }}) => typeof data === 'string' && (document.querySelector('h1').textContent = data)</script><iframe src='http://{}/preview/evil/inner.html'></iframe>",
+        daemon.http.address
+    );
     daemon.put("evil", "index.html", outer);
     assert_eq!(daemon.sync_and_wait("evil").await["status"], "ready");
     let mut browser = Browser::start();

@@ -1,5 +1,8 @@
 //! `<previewd-frame>` in real Chromium, on another origin than the daemon's: its states, its events, and what it shows of failures.
 
+use std::net::TcpListener;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::harness::browser::Browser;
@@ -83,7 +86,7 @@ async fn it_goes_through_its_states_and_tells_the_page_around() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_comes_back_after_a_restart_and_asks_for_a_new_token() {
+async fn it_asks_for_a_new_token_and_keeps_the_last_good_preview() {
     let mut daemon = daemon().await;
     daemon.build_fixture("demo", "vanilla").await;
     let attributes = format!("base-url=http://{} project=demo token=wrong", daemon.http.address);
@@ -102,10 +105,29 @@ async fn it_comes_back_after_a_restart_and_asks_for_a_new_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_after_a_restart() {
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").expect("bind"));
+    let daemon = Options::default().set("auth.webhook_secrets", SECRET).listener(&listener).start().await;
+    daemon.build_fixture("demo", "vanilla").await;
+    let attributes = format!("base-url=http://{} project=demo token={}", daemon.http.address, token("demo"));
+    let product = Product::serve(product_page(&attributes), "").await;
+    let mut browser = Browser::start();
+    browser.goto(&product.at("chat"));
+    until_state(&mut browser, "ready");
+    browser.until("told.some(({ type }) => type === 'ready')");
+    browser.eval(&format!("void ({FRAME}.mark = 1)"));
+    let daemon = daemon.kill_and_restart();
+    daemon.edit("demo", "main.js", "vanilla works", "after the restart");
+    assert_eq!(daemon.sync_and_wait("demo").await["status"], "ready");
+    browser.until("document.querySelector('previewd-frame').status.live.revision === 2");
+    assert_eq!(browser.eval(&format!("{FRAME}.mark")), 1, "the preview follows by itself: its frame is the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_daemon_the_fallback_is_shown() {
     let fallback = Product::serve("<h1>come back soon</h1>".to_owned(), "").await;
     // A port that nobody listens on any more.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
+    let port = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
     let attributes = format!("base-url=http://127.0.0.1:{port} project=demo token=x fallback-url={}", fallback.at("status"));
     let product = Product::serve(product_page(&attributes), "").await;
     let mut browser = Browser::start();
