@@ -87,7 +87,7 @@ pub(super) async fn front_page(app: Data<App>, request: HttpRequest) -> Result<H
 
 /// What the operator's page consists of.
 #[utoipa::path(
-    get, path = "/page/{file}", tag = "operations", params(("file" = String, Path, description = "A name that the page names")),
+    get, path = "/page/{file}", tag = "operations", params(("file" = String, Path, description = "A name that the page names", example = "main.js")),
     responses(
         (status = 200, description = "The file", content((String = "text/html"), (String = "text/css"), (String = "text/javascript"))),
         (status = 304, description = "It is what `If-None-Match` says"),

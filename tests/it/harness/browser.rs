@@ -135,6 +135,8 @@ impl Browser {
             self.scheme(scheme);
             self.call("size", json!({ "width": width, "height": height }));
             self.call("screenshot", json!({ "file": dir.join(format!("{name}-{width}-{scheme}.png")), "whole": true }));
+            let wide = "document.documentElement.scrollWidth > innerWidth";
+            assert_eq!(self.eval(wide), false, "{name}: something is wider than {width}");
         }
         self.call("size", json!({ "width": 1280, "height": 900 }));
     }
