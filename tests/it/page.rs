@@ -45,7 +45,7 @@ async fn it_is_served_with_a_strict_policy_and_a_validator() {
         assert_eq!(answer.status, 200, "{path}");
         assert!(policy.starts_with("default-src 'none'; script-src 'self';") && policy.contains("frame-ancestors 'none'"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
-        let again = get(path, &answer.header("etag")).await;
+        let again = get(path, answer.header("etag")).await;
         assert_eq!((again.status, again.text()), (304, String::new()), "{path}");
         assert_eq!(get(path, "\"other\"").await.status, 200);
     }
