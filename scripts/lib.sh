@@ -110,11 +110,11 @@ need_pnpm() {
   hash -r
 }
 
-# Azurite, playwright-core and TypeScript, as tests/tools/package-lock.json has them: into target/tools.
+# Azurite, playwright-core, axe-core and TypeScript, as tests/tools/package-lock.json has them: into target/tools.
 need_node_tools() {
   need_node
   cmp -s "$ROOT/tests/tools/package-lock.json" "$TOOLS/package-lock.json" && [ -d "$TOOLS/node_modules/azurite" ] && return
-  say "installing Azurite, playwright-core and TypeScript into target/tools"
+  say "installing Azurite, playwright-core, axe-core and TypeScript into target/tools"
   mkdir -p "$TOOLS"
   cp "$ROOT/tests/tools/package.json" "$ROOT/tests/tools/package-lock.json" "$TOOLS"
   if ! npm ci --loglevel=error --no-audit --no-fund --ignore-scripts --prefix "$TOOLS" >/dev/null; then

@@ -89,7 +89,8 @@ impl App {
         let notifier = Notifier::new(store.clone(), metrics.clone(), &config)?;
         let announce = board.announce(&config.notify.urls);
         let syncer = Arc::new(Syncer::new(source.clone(), config.sync.clone(), metrics.clone()));
-        let client = PreviewClient::new(&config.server.embed_origins);
+        let frame_origins = urls.frame_origins(&config.server.embed_origins);
+        let client = PreviewClient::new(&frame_origins);
         let injection = Injection { client: config.preview.inject.then(|| client.address()), scripts: config.preview.scripts.clone() };
         let builder = Builder::start(
             builder::Parts {
@@ -135,7 +136,7 @@ impl App {
         take_up(&store, &data).await?;
         let auth = Authenticator::open(&config.auth, &data)?;
         Ok(Arc::new(Self {
-            frame_ancestors: headers::frame_ancestors(&config.server.embed_origins),
+            frame_ancestors: headers::frame_ancestors(&frame_origins),
             config,
             data,
             store,

@@ -1,4 +1,4 @@
-//! Health with every check's own verdict, metrics, and the front page.
+//! Health with every check's own verdict, and metrics.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use super::error::{ApiError, Problem};
 use super::problems::{OfAnything, OfMetrics};
 use crate::app::App;
-use crate::config::SandboxMode;
 use crate::source::CircuitState;
 
 /// How long one check may take.
@@ -241,17 +240,4 @@ pub(super) async fn metrics(app: Data<App>) -> Result<HttpResponse, ApiError> {
     app.metrics.event_streams.set(i64::try_from(app.events.listeners()).unwrap_or(i64::MAX));
     check_disk(&app).await;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(app.metrics.text()?))
-}
-
-/// The operator's page.
-#[utoipa::path(get, path = "/", tag = "operations", responses((status = 200, description = "A page", body = String, content_type = "text/html"), OfAnything))]
-pub(super) async fn front_page(app: Data<App>) -> HttpResponse {
-    let warning = if app.door.mode() == SandboxMode::Off { "<p><b>build.sandbox is off: builds run without protection.</b></p>" } else { "" };
-    let page = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>previewd</title>\
-         <style>html{{color-scheme:light dark;font:16px/1.6 system-ui,sans-serif}}body{{max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>\
-         <h1>previewd {}</h1>{warning}<p><a href=/health>health</a> · <a href=/metrics>metrics</a></p>",
-        env!("CARGO_PKG_VERSION")
-    );
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").insert_header((CACHE_CONTROL, "no-store")).body(page)
 }

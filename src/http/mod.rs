@@ -16,6 +16,7 @@ mod limits;
 mod logs;
 mod observe;
 mod openapi;
+mod page;
 mod preview;
 mod private;
 mod problems;
@@ -64,7 +65,8 @@ const ROUTES: &[Entry] = &[
     ("/health/ready", READ, || vec![get().to(health::ready)]),
     ("/metrics", READ, || vec![get().to(health::metrics)]),
     ("/openapi.json", READ, || vec![get().to(openapi::openapi)]),
-    ("/", READ, || vec![get().to(health::front_page)]),
+    ("/", READ, || vec![get().to(page::front_page)]),
+    ("/page/{file}", READ, || vec![get().to(page::file)]),
     ("/_previewd/layers/{edition}/{file}", READ, || vec![get().to(layers::layer)]),
     ("/preview/{id}", READ, || vec![get().to(preview::without_slash)]),
     ("/preview/{id}/_previewd/report", "POST", || vec![web::post().to(preview::report_by_path)]),

@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
 use super::error::Problem;
 use super::extract::SIGNATURE_HEADER;
 use super::problems::OfAnything;
-use super::{control, diagnostics, events, health, layers, logs, openapi, preview, read, settings};
+use super::{control, diagnostics, events, health, layers, logs, openapi, page, preview, read, settings};
 use crate::domain::status::RenderReport;
 use crate::events::{BuildLine, ConsoleRecord, LogLine, PreviewFailure, PreviewFixed, Published};
 
@@ -50,7 +50,8 @@ their own and no part of this description: `preview_url` says where a project's 
         health::live,
         health::ready,
         health::metrics,
-        health::front_page,
+        page::front_page,
+        page::file,
         openapi::openapi,
         layers::layer,
         preview::without_slash,

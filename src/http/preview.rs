@@ -32,6 +32,9 @@ const EVENTS: &str = "_previewd/events";
 /// Where the preview client reports to.
 const REPORT: &str = "_previewd/report";
 
+/// What a browser says that it asks for (Fetch Metadata); only of trustworthy addresses: https and this machine.
+const FETCH_DEST: &str = "sec-fetch-dest";
+
 /// What a request is about.
 struct Target {
     project: ProjectId,
@@ -130,7 +133,24 @@ pub(super) async fn by_path(app: Data<App>, request: HttpRequest) -> Result<Http
         (Some(build), Some(rest)) => Target { project, build: Some(build), path: rest.to_owned(), prefix: Some(format!("{prefix}{first}/")) },
         (None, _) => Target { project, build: None, path: path.to_owned(), prefix: Some(prefix) },
     };
-    serve(&app, &request, target).await
+    let mut response = serve(&app, &request, target).await?;
+    if app.urls.has_preview_origins() {
+        keep_apart(&app, &request, &mut response);
+    }
+    Ok(response)
+}
+
+/// Takes a preview by path its origin, which is the operator's page's, unless the browser says that it is all of a tab: in a frame of a
+/// frame on that page it could reach what is kept there. Where previews have no other origin there is no such frame (`page`).
+fn keep_apart(app: &App, request: &HttpRequest, response: &mut HttpResponse) {
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static(FETCH_DEST));
+    let alone = request.headers().get(FETCH_DEST).is_some_and(|dest| dest == "document");
+    if let Ok(policy) = HeaderValue::from_str(&super::page::without_an_origin(&app.frame_ancestors))
+        && !alone
+    {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
 }
 
 async fn serve(app: &Data<App>, request: &HttpRequest, target: Target) -> Result<HttpResponse, ApiError> {

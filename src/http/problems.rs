@@ -44,6 +44,8 @@ problems! {
         FileTooLarge, TooManyFiles, ProjectTooLarge, PathClash, QueueFull, Internal, SourceDenied, SourceMisconfigured, SourceCorrupt,
         SourceUnavailable, StateUnavailable, Draining, Disk,
     ];
+    /// Of a file of the page.
+    OfFiles: [NotFound];
     /// Of a rollback.
     OfRollback: [
         InvalidProjectId, InvalidBuildId, InvalidBody, InvalidQuery, Unauthorized, UnknownProject, UnknownBuild, BodyTimeout, BodyTooLarge,

@@ -71,6 +71,11 @@ impl Conditions {
         Self { if_none_match: text(header::IF_NONE_MATCH), range: text(header::RANGE), if_range: text(header::IF_RANGE) }
     }
 
+    /// The same of what is only ever sent whole.
+    pub(super) fn of_whole(headers: &HeaderMap) -> Self {
+        Self { range: None, if_range: None, ..Self::of(headers) }
+    }
+
     /// A part counts bytes of the file itself, so it gets no compressed copy.
     pub(super) fn allow_compressed(&self) -> bool {
         self.range.is_none()

@@ -1,5 +1,7 @@
 //! Addresses: of the API, of previews in host mode and in path mode. Pure.
 
+use reqwest::Url;
+
 use crate::domain::{BuildId, ProjectId};
 
 /// Separates a build id from a label in a permalink's host name.
@@ -57,6 +59,24 @@ impl Urls {
     /// Path mode's prefix of a project, with slashes around.
     pub fn path_prefix(project: &ProjectId) -> String {
         format!("/preview/{project}/")
+    }
+
+    /// Where previews' own origins are, as a policy of content names them; empty in path mode.
+    pub fn preview_origins(&self) -> String {
+        if self.preview_domain.is_empty() { String::new() } else { format!("{}://*.{}", self.scheme(), self.preview_domain) }
+    }
+
+    /// Whether previews have origins of their own.
+    pub fn has_preview_origins(&self) -> bool {
+        !self.preview_domain.is_empty()
+    }
+
+    /// Who may show previews in a frame and hear what they tell: who is configured, and the operator's page. None: any origin of this machine.
+    pub fn frame_origins(&self, embed_origins: &[String]) -> Vec<String> {
+        let mut origins = embed_origins.to_vec();
+        let page = Url::parse(&self.public_url).map(|url| url.origin().ascii_serialization()).ok();
+        origins.extend(page.filter(|page| !embed_origins.is_empty() && !embed_origins.contains(page)));
+        origins
     }
 
     /// A call of the API on a project.

@@ -16,6 +16,7 @@ const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
   '--disable-features=Translate,MediaRouter,OptimizationHints,AutofillServerCommunication'];
 
 const { chromium } = createRequire(path.join(path.resolve(process.argv[2]), 'package.json'))('playwright-core');
+const axe = () => fs.readFileSync(path.join(path.resolve(process.argv[2]), 'node_modules/axe-core/axe.min.js'), 'utf8');
 const executablePath = ['chromium', 'chromium-browser', 'google-chrome']
   .flatMap((name) => process.env.PATH.split(':').map((dir) => path.join(dir, name)))
   .find((file) => fs.existsSync(file));
@@ -66,11 +67,19 @@ const commands = {
     }
   },
   type: async ({ selector, text }) => page.locator(selector).first().pressSequentially(text),
+  press: async ({ key }) => page.keyboard.press(key),
   gone: async ({ selector }) => page.locator(selector).first().waitFor({ state: 'detached' }),
   scheme: async ({ scheme }) => page.emulateMedia({ colorScheme: scheme }),
   size: async ({ width, height }) => page.setViewportSize({ width, height }),
-  screenshot: async ({ file }) => {
-    await page.screenshot({ path: file });
+  screenshot: async ({ file, whole }) => {
+    await page.screenshot({ path: file, fullPage: whole });
+  },
+  /** What is hard to use on the page, by axe-core; previews in frames are others' pages. */
+  axe: async () => {
+    await page.evaluate(axe());
+    const { violations } = await page.evaluate(() => window.axe.run(document, { iframes: false }));
+    const bad = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+    return bad.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(' | ')}`);
   },
   /** Pages of their own, at rest; see snapshot.mjs. */
   snapshots: async ({ urls }) => snapshots(browser, urls),

@@ -45,7 +45,7 @@ async fn only_the_origins_of_the_configuration_may_frame() {
     let daemon = Options::default().set("server.embed_origins", product.at("chat")).start().await;
     daemon.build_fixture("demo", "vanilla").await;
     let answer = daemon.preview("demo", "/").await;
-    assert_eq!(answer.header("content-security-policy"), format!("frame-ancestors 'self' {}", product.at("chat")));
+    assert_eq!(answer.header("content-security-policy"), format!("frame-ancestors 'self' {} http://{}", product.at("chat"), daemon.http.address));
     assert!(answer.header("x-frame-options").is_empty());
     let port = daemon.http.address.rsplit(':').next().expect("port").to_owned();
     let problems = in_browser(move |browser| {

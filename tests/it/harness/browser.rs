@@ -100,6 +100,16 @@ impl Browser {
         self.call("type", json!({ "selector": selector, "text": text }));
     }
 
+    /// Presses a key, as `KeyboardEvent.key` names it.
+    pub(crate) fn press(&mut self, key: &str) {
+        self.call("press", json!({ "key": key }));
+    }
+
+    /// What axe-core finds to be seriously wrong with the page as it is shown now.
+    pub(crate) fn axe(&mut self) -> Value {
+        self.call("axe", json!({}))
+    }
+
     /// Waits until there is no such element.
     pub(crate) fn gone(&mut self, selector: &str) {
         self.call("gone", json!({ "selector": selector }));
@@ -116,6 +126,20 @@ impl Browser {
         std::fs::create_dir_all(&dir).expect("mkdir");
         self.call("size", json!({ "width": width, "height": height }));
         self.call("screenshot", json!({ "file": dir.join(format!("{name}.png")) }));
+    }
+
+    /// The same of the whole page, in both schemes and on a wide screen and a phone.
+    pub(crate) fn screenshots(&mut self, name: &str) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+        std::fs::create_dir_all(&dir).expect("mkdir");
+        for (scheme, width, height) in [("light", 1280, 900), ("light", 390, 844), ("dark", 1280, 900), ("dark", 390, 844)] {
+            self.scheme(scheme);
+            self.call("size", json!({ "width": width, "height": height }));
+            self.call("screenshot", json!({ "file": dir.join(format!("{name}-{width}-{scheme}.png")), "whole": true }));
+            let wide = "document.documentElement.scrollWidth > innerWidth";
+            assert_eq!(self.eval(wide), false, "{name}: something is wider than {width}");
+        }
+        self.call("size", json!({ "width": 1280, "height": 900 }));
     }
 
     /// Console errors, exceptions and failed requests since this was asked last.
