@@ -145,7 +145,10 @@ impl Editions {
         let root = wish.layer.importer_of(&wish.app);
         let Ok(variant) = serde_json::from_str::<Value>(&wish.variant) else { return Ok(Err("the build told nothing readable".into())) };
         let manifest: Value = serde_json::from_slice(&tokio::fs::read(root.join(PACKAGE_JSON)).await?)?;
-        let named: Vec<&String> = manifest["dependencies"].as_object().into_iter().flat_map(|named| named.keys()).collect();
+        // What has not been through a plugin that nobody knows is not taken for what it would make of it.
+        let unwatched = variant["plugins"].as_array().is_none_or(Vec::is_empty);
+        let dependencies = manifest["dependencies"].as_object().filter(|_| unwatched);
+        let named: Vec<&String> = dependencies.into_iter().flat_map(|named| named.keys()).collect();
         let cache = self.worker.bundler_cache(&cache);
         let job = json!({ "root": root, "out_dir": out, "cache_dir": cache, "files": files, "extras": named, "variant": variant });
         let said = match self.worker.bundle(&job.to_string(), &root, aside).await? {

@@ -67,8 +67,8 @@ export class LayeredBuild {
   }
 
   /**
-   * A plugin that nobody knows is watched in the plain build that comes before an edition of its own: whether it has a hand in packages.
-   * The edition's name holds the plugin's code, so what was seen holds for all that use the edition.
+   * A plugin that nobody knows is watched: whether it has a hand in packages. An edition's name holds the plugin's code, and it is made of
+   * packages alone that the plugin was seen to leave alone, so what was seen holds for all that use the edition.
    */
   observe(plugin) {
     const isPackage = (id) => typeof id === 'string' && Boolean(packageDir(fileOf(id))) && PLAIN_MODULE.test(fileOf(id));
@@ -90,7 +90,7 @@ export class LayeredBuild {
         return layer.resolve(this, source, importer, options);
       },
       buildEnd(error) {
-        if (!layer.edition) layer.reason ??= layer.meddler;
+        if (layer.meddler) layer.giveUp();
         if (error || !layer.edition) return;
         layer.checkTwice(this.getModuleIds());
         layer.checkOrder(this);
@@ -194,6 +194,13 @@ export class LayeredBuild {
         if (missing) this.fail(`${path.basename(url, '.js')} does not export ${missing} by name`);
       }
     }
+  }
+
+  /** What a plugin has a hand in belongs in no edition, so none is asked for. */
+  giveUp() {
+    this.wants.clear();
+    if (this.edition) this.fail(this.meddler);
+    this.reason ??= this.meddler;
   }
 
   fail(reason) {
