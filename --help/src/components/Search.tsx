@@ -1,7 +1,0 @@
-import { usePreferences } from '@/lib/store';
-import { Input } from './Input';
-
-export function Search() {
-  const { search, setSearch } = usePreferences();
-  return <Input label="Search" value={search} onChange={(event) => setSearch(event.target.value)} />;
-}

@@ -1,4 +1,0 @@
-import { type ClassValue, clsx } from 'clsx';
-import { twMerge } from 'tailwind-merge';
-
-export const cn = (...values: ClassValue[]) => twMerge(clsx(values));
