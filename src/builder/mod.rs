@@ -83,6 +83,8 @@ pub struct BuildRequest<'a> {
     pub log: &'a Arc<BuildLog>,
     /// Stops it.
     pub cancel: &'a CancellationToken,
+    /// Nobody waits for it and nobody sees it: the sources are as they are here, or it is not worth it.
+    pub ahead: bool,
     /// Set once the build is under way in a worker that knows the project: stopping it would make the next one slower, not sooner.
     pub soon_done: &'a AtomicBool,
 }
@@ -244,7 +246,7 @@ impl Builder {
             Ok(log) => Arc::new(log),
             Err(error) => return tracing::warn!(%error, "nothing can be built ahead"),
         };
-        let request = BuildRequest { project, clean: false, log: &log, cancel: &cancel, soon_done: &AtomicBool::new(false) };
+        let request = BuildRequest { project, clean: false, log: &log, cancel: &cancel, ahead: true, soon_done: &AtomicBool::new(false) };
         let Ok(mut place) = self.pool.take(project).await else { return };
         let run = self.make(&request, &mut record, &mut place).await;
         tracing::debug!(%project, mode = ?record.mode, took = ?record.timings_ms.build, built = matches!(run, Ok(Run::Done(_))), "built ahead");
@@ -314,7 +316,7 @@ impl Builder {
                     Err(e) => return Err(e.into()),
                 }
             }
-            anyhow::ensure!(!last_try, "the sources could not be completed");
+            anyhow::ensure!(!last_try && !request.ahead, "the sources could not be completed");
             request.log.warn("the sources here are not complete; they are taken over anew");
             self.syncer.sync(request.project, dir, SyncScope::Anew).await?;
         }

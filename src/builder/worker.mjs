@@ -56,6 +56,8 @@ const exitForReal = process.reallyExit.bind(process);
 let current = null;
 /** What is kept from build to build. */
 let session = null;
+/** A build was given up half-way and may still go on here: the next one needs another process. */
+let spent = false;
 /** What the job's environment took the place of: names with the values that they had. */
 let given = [];
 
@@ -133,7 +135,11 @@ function surviveUserCode() {
   process.exit = (code) => refuseExit(`process.exit(${code ?? ''})`);
   process.reallyExit = process.exit;
   process.abort = () => refuseExit('process.abort()');
-  const blame = (error) => current && fail(current, error);
+  const blame = (error) => {
+    if (!current) return;
+    spent = true;
+    fail(current, error);
+  };
   process.on('uncaughtException', blame);
   process.on('unhandledRejection', blame);
   const stuck = () => blame(new Refusal('config', 'The build stopped before its end: it waits for something that never comes.'));
@@ -143,6 +149,7 @@ function surviveUserCode() {
 
 function refuseExit(call) {
   const refusal = new Refusal('config', `${caller()} called ${call}, which ends the build. Throw an error instead.`);
+  spent = true;
   if (current) fail(current, refusal);
   throw refusal;
 }
@@ -384,7 +391,7 @@ async function build(job) {
   const start = performance.now();
   send({ type: 'took' });
   process.chdir(job.root);
-  if (session && isStale(job)) return settle(job, { type: 'stale' });
+  if (spent || (session && isStale(job))) return settle(job, { type: 'stale' });
   const output = await attempt(job);
   const assets = new Set([output].flat().flatMap((bundle) => bundle.output.map((file) => file.fileName)));
   const ms = Math.round(performance.now() - start);

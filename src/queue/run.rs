@@ -107,7 +107,14 @@ impl Queue {
     async fn attempt<'a>(&'a self, claim: &Claim, running: &Running, record: &mut BuildRecord) -> anyhow::Result<Attempt<'a>> {
         let log = Arc::new(self.parts.builder.open_log(&claim.project, record).await?);
         log.info(format!("build {} of revision {}", claim.build, claim.revision));
-        let request = BuildRequest { project: &claim.project, clean: claim.clean, log: &log, cancel: &running.cancel, soon_done: &running.soon_done };
+        let request = BuildRequest {
+            project: &claim.project,
+            clean: claim.clean,
+            log: &log,
+            cancel: &running.cancel,
+            ahead: false,
+            soon_done: &running.soon_done,
+        };
         let built = self.parts.builder.build(request, record).await;
         let attempt = match built {
             Ok(Built::Output(scanned, wish)) if let Some(turn) = self.turn_to_publish(claim, running).await => {
